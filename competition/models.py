@@ -1,0 +1,219 @@
+"""Competitions.
+
+Competition: a question put to several versions over one corpus. Entrant: a version in a competition.
+Round: one turn: score, select, label, settle. Duel: two entrants in a round.
+Exhibit: what is shown to people: in MAD one image on which the two entrants of a duel disagree.
+Snapshot: the leaderboard at one time, from a named set of judgements; immutable. Standing: one line of it.
+"""
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+
+from accounts.models import Shared
+from corpora.models import Corpus, Item, Taxonomy
+from jobs.models import Job
+from labeling.models import Campaign, Trial
+from models_zoo.models import Version
+
+
+class Kind(models.TextChoices):
+    MAD = "mad", "MAD: classifiers"
+
+
+class Competition(Shared):
+    """A question put to several versions over one corpus. Its settings are fixed once a round has begun."""
+
+    name = models.CharField(max_length=120, unique=True)
+    description = models.TextField(blank=True)
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.MAD)
+    corpus = models.ForeignKey(Corpus, models.PROTECT, related_name="competitions")
+    taxonomy = models.ForeignKey(Taxonomy, models.PROTECT, help_text="Gives the distance between two predictions")
+    k = models.PositiveIntegerField(default=30, validators=[MinValueValidator(1)], help_text="Images per pair of models")
+    reserve = models.PositiveIntegerField(default=30, help_text="Spare images per pair")
+    threshold = models.FloatField(
+        default=0.8,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
+        help_text="Both models must be at least this confident",
+    )
+    per_class_cap = models.PositiveIntegerField(
+        default=3, validators=[MinValueValidator(1)], help_text="Images of one pair with the same prediction of one model"
+    )
+    duplicate_distance = models.PositiveSmallIntegerField(
+        null=True, blank=True, default=6, help_text="Perceptual-hash bits below which two images count as one; empty: off"
+    )
+    control_size = models.PositiveIntegerField(default=30, help_text="Random images labelled beside the selected ones")
+    overlap = models.PositiveSmallIntegerField(default=5, validators=[MinValueValidator(1)], help_text="People per exhibit")
+    judgement_budget = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Launching is refused when more judgements would be needed"
+    )
+    seed = models.PositiveBigIntegerField(default=0)
+    campaign_options = models.JSONField(default=dict, blank=True, help_text="Texts, gold and repeat shares of campaigns")
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Entrant(models.Model):
+    competition = models.ForeignKey(Competition, models.CASCADE, related_name="entrants")
+    version = models.ForeignKey(Version, models.PROTECT, related_name="entrants")
+    number = models.PositiveSmallIntegerField(help_text="Order of entry; fixes who is first in a duel")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["competition", "version"], name="entrant_once"),
+            models.UniqueConstraint(fields=["competition", "number"], name="entrant_number_once"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.version)
+
+
+class RoundState(models.TextChoices):
+    SCORING = "scoring", "Scoring: models run over the corpus"
+    SELECTING = "selecting", "Selecting: the largest disagreements are found"
+    LABELLING = "labelling", "Labelling: people are asked"
+    SETTLING = "settling", "Settling: verdicts become standings"
+    COMPLETE = "complete", "Complete"
+    FAILED = "failed", "Failed: see the job"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+class Round(models.Model):
+    """One turn of a competition.
+
+    ::
+
+        scoring ──> selecting ──> labelling ──> settling ──> complete
+           ^ │          ^ │          ^                          │
+           │ └─> failed <─┘          └──── an entrant is added ─┘
+           │ └─> cancelled             (through scoring again, for the newcomer's duels only)
+           └──retry──┘
+    """
+
+    competition = models.ForeignKey(Competition, models.PROTECT, related_name="rounds")
+    number = models.PositiveSmallIntegerField()
+    state = models.CharField(max_length=10, choices=RoundState, default=RoundState.SCORING)
+    job = models.ForeignKey(Job, models.SET_NULL, null=True, related_name="+", help_text="What works on it now")
+    campaign = models.ForeignKey(Campaign, models.PROTECT, null=True, related_name="rounds")
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(auto_now_add=True)
+    labelling_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["competition", "number"]
+        constraints = [models.UniqueConstraint(fields=["competition", "number"], name="round_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.competition}, round {self.number}"
+
+
+class Duel(models.Model):
+    """Two entrants in a round, and why it has as many exhibits as it has."""
+
+    round = models.ForeignKey(Round, models.CASCADE, related_name="duels")
+    first = models.ForeignKey(Entrant, models.PROTECT, related_name="duels_first")
+    second = models.ForeignKey(Entrant, models.PROTECT, related_name="duels_second")
+    n_disagree = models.PositiveBigIntegerField(default=0, help_text="Images with different predictions")
+    n_confident = models.PositiveBigIntegerField(default=0, help_text="… on which both are confident")
+    n_selected = models.PositiveIntegerField(default=0, help_text="… accepted for labelling")
+    n_reserve = models.PositiveIntegerField(default=0)
+    shortage = models.CharField(max_length=300, blank=True, help_text="Why there are fewer than k, in words")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["round", "first", "second"], name="duel_once"),
+            models.CheckConstraint(condition=~Q(first=F("second")), name="duel_of_two"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.first} against {self.second}"
+
+
+class ExhibitRole(models.TextChoices):
+    SELECTED = "selected", "Selected"
+    RESERVE = "reserve", "In reserve"
+    CONTROL = "control", "Control"
+
+
+class Exhibit(models.Model):
+    """One image shown to people for one duel (or for the control arm, where ``duel`` is empty).
+
+    The same picture with the same two classes is asked once: exhibits of several duels share one trial.
+    A control image with more than two distinct predictions has several exhibits, each with at most two classes.
+    """
+
+    round = models.ForeignKey(Round, models.PROTECT, related_name="exhibits")
+    duel = models.ForeignKey(Duel, models.PROTECT, null=True, related_name="exhibits")
+    trial = models.ForeignKey(Trial, models.PROTECT, null=True, related_name="exhibits")
+    item = models.ForeignKey(Item, models.PROTECT, related_name="exhibits")
+    role = models.CharField(max_length=8, choices=ExhibitRole)
+    rank = models.PositiveIntegerField(help_text="Order of selection within its duel, from 1; reserve goes on counting")
+    class_first = models.PositiveIntegerField(null=True)
+    class_second = models.PositiveIntegerField(null=True)
+    confidence_first = models.FloatField(null=True)
+    confidence_second = models.FloatField(null=True)
+    distance = models.FloatField(null=True)
+    predictions = models.JSONField(default=dict, help_text="Control: {entrant id: class index}")
+    dropped = models.BooleanField(default=False, help_text="People could not label it; a reserve took its place")
+
+    class Meta:
+        ordering = ["duel", "rank"]
+        constraints = [models.UniqueConstraint(fields=["duel", "item"], name="exhibit_once_per_duel")]
+        indexes = [models.Index(fields=["round", "role"])]
+
+    def __str__(self) -> str:
+        return f"Exhibit {self.rank} of {self.duel or 'the control arm'}"
+
+
+class Snapshot(models.Model):
+    """The leaderboard at one time; immutable."""
+
+    competition = models.ForeignKey(Competition, models.PROTECT, related_name="snapshots")
+    round = models.ForeignKey(Round, models.PROTECT, related_name="snapshots")
+    number = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    replicates = models.PositiveIntegerField()
+    seed = models.PositiveBigIntegerField()
+    n_exhibits = models.PositiveIntegerField(help_text="Exhibits with a verdict that it rests on")
+    n_judgements = models.PositiveIntegerField()
+    excluded_people = models.JSONField(default=list, help_text="Ids of people whose judgements were left out")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of the judgements it rests on and the parameters")
+    matrices = models.JSONField(help_text="accuracy, counts, ratio: m×m; cases: per duel; entrant order")
+    k_curve = models.JSONField(default=list, help_text='[{"k", "spearman", "scores"}, …]')
+    control = models.JSONField(default=dict, help_text="Accuracy per entrant on the control arm with its interval")
+    agreement = models.JSONField(default=dict, help_text="Krippendorff's alpha with its interval, percent agreement")
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [models.UniqueConstraint(fields=["competition", "number"], name="snapshot_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.competition}, snapshot {self.number}"
+
+
+class Standing(models.Model):
+    """One line of a leaderboard snapshot."""
+
+    snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="standings")
+    entrant = models.ForeignKey(Entrant, models.PROTECT, related_name="standings")
+    score = models.FloatField(help_text="Entry of the Perron vector; the vector has Euclidean length 1")
+    low = models.FloatField()
+    high = models.FloatField()
+    rank = models.PositiveSmallIntegerField()
+    rank_best = models.PositiveSmallIntegerField()
+    rank_worst = models.PositiveSmallIntegerField()
+    n_images = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["snapshot", "rank"]
+        constraints = [models.UniqueConstraint(fields=["snapshot", "entrant"], name="standing_once")]
+
+    def __str__(self) -> str:
+        return f"{self.rank}. {self.entrant}"

@@ -1,0 +1,81 @@
+"""The environment, read once at start into one typed object; a bad value stops the start with a clear message."""
+
+import os
+import secrets
+import sys
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class Environment(BaseSettings):
+    """Every setting an operator may change. Names are the environment variables."""
+
+    model_config = SettingsConfigDict(case_sensitive=True, extra="ignore")
+
+    HOST: str = Field("127.0.0.1", description="Address the web server listens on")
+    PORT: int = Field(8000, ge=1, le=65535, description="Port of pages and API")
+    EVENTS_PORT: int | None = Field(None, ge=1, le=65535, description="Port of live events; PORT + 1 when unset")
+    EVENTS_URL: str | None = Field(None, description="Public address of live events, where a proxy stands in front")
+    PUBLIC_HOSTS: str = Field("", description="Comma-separated host names this site answers to, beside the local ones")
+    DEBUG: bool = False
+    SECRET_KEY: str | None = Field(None, min_length=32, description="Kept in VAR_DIR/secret_key when unset")
+    VAR_DIR: Path = Field(BASE_DIR / "var", description="Database, corpora, scores and media of the embedded default")
+    DATABASE_URL: str | None = Field(None, description="postgres://… ; SQLite under VAR_DIR when unset")
+    REDIS_URL: str | None = Field(None, description="redis://… ; a private server under VAR_DIR when unset")
+    STORAGE_URL: str | None = Field(None, description="s3://bucket/prefix for media; VAR_DIR/media when unset")
+    SECURE: bool = Field(False, description="Served over HTTPS: secure cookies and HSTS")
+    TRUST_PROXY: bool = Field(False, description="Believe X-Forwarded-Proto and -For of the proxy in front")
+    LOG_LEVEL: str = "INFO"
+    JOBS_HEARTBEAT_SECONDS: float = Field(3.0, gt=0)
+    JOBS_STALE_SECONDS: float = Field(15.0, gt=0, description="A job whose last beat is older is taken over")
+    UPLOAD_LIMIT_MB: int = Field(4096, ge=1, description="Largest upload accepted")
+    PIXEL_LIMIT: int = Field(178_956_970, ge=1, description="Largest image decoded, in pixels")
+
+    @property
+    def events_port(self) -> int:
+        return self.EVENTS_PORT or self.PORT + 1
+
+    @property
+    def database_url(self) -> str:
+        return self.DATABASE_URL or f"sqlite:///{self.VAR_DIR / 'db.sqlite3'}"
+
+    @property
+    def redis_socket(self) -> Path:
+        return self.VAR_DIR / "run" / "redis.sock"
+
+    @property
+    def redis_url(self) -> str:
+        return self.REDIS_URL or f"unix://{self.redis_socket}"
+
+    def secret_key(self) -> str:
+        """The signing key: from the environment, else created once in ``VAR_DIR/secret_key`` (mode 0600)."""
+        if self.SECRET_KEY:
+            return self.SECRET_KEY
+        path = self.VAR_DIR / "secret_key"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text().strip()
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(50))
+        return path.read_text().strip()
+
+
+@cache
+def environment() -> Environment:
+    """Read and check the environment.
+
+    Raises:
+        SystemExit: with one line per bad variable.
+    """
+    try:
+        return Environment()
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        sys.exit("Falsify cannot start, the environment has bad values:\n" + "\n".join(lines))

@@ -1,0 +1,304 @@
+"""Asking people.
+
+Campaign: the labelling of a set of exhibits under one protocol.
+Trial: an exhibit inside a campaign: ordinary, gold, repeat, training or control.
+Slot: one judgement that is required of a trial; leased to one person at a time.
+Judgement: one person's answer; append-only, an undo supersedes it.
+Verdict: what a trial's judgements amount to.
+Participation: one person in one campaign. Invite: a link that makes participations.
+"""
+
+import secrets
+import uuid
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+
+from accounts.models import Shared
+from corpora.models import Item, Taxonomy
+
+SHARE = [MinValueValidator(0.0), MaxValueValidator(0.5)]
+RATE = [MinValueValidator(0.0), MaxValueValidator(1.0)]
+
+
+class Protocol(models.TextChoices):
+    VERIFY = "verify", "Verify labels: does the image contain these classes?"
+
+
+class CampaignState(models.TextChoices):
+    DRAFT = "draft", "Draft: being set up, nobody can label"
+    OPEN = "open", "Open"
+    PAUSED = "paused", "Paused: no new trials are handed out"
+    COMPLETE = "complete", "Complete: every trial is settled or dropped"
+    CLOSED = "closed", "Closed by its owner before completion"
+
+
+class Campaign(Shared):
+    """The labelling of a set of exhibits under one protocol.
+
+    ::
+
+        draft ──> open <──> paused
+                   │ ^        │
+                   │ └──reopened by new trials──┐
+                   ├──> complete ───────────────┘
+                   └──> closed
+    """
+
+    name = models.CharField(max_length=160)
+    protocol = models.CharField(max_length=12, choices=Protocol, default=Protocol.VERIFY)
+    taxonomy = models.ForeignKey(Taxonomy, models.PROTECT, help_text="Names and glosses of the classes asked about")
+    state = models.CharField(max_length=10, choices=CampaignState, default=CampaignState.DRAFT)
+    purpose = models.TextField(blank=True, help_text="Shown at the end: what the labels are for")
+    instructions = models.TextField(blank=True, help_text="Shown before the first trial")
+    consent = models.TextField(blank=True, help_text="What participants agree to; asked once")
+    overlap = models.PositiveSmallIntegerField(default=5, validators=[MinValueValidator(1)], help_text="Judgements per trial")
+    extra_slots = models.PositiveSmallIntegerField(default=2, help_text="More judgements opened on an exact tie, at most")
+    lease_seconds = models.PositiveIntegerField(default=600, validators=[MinValueValidator(10)])
+    gold_share = models.FloatField(default=0.0, validators=SHARE, help_text="Share of trials with a known answer")
+    gold_warn = models.FloatField(default=0.7, validators=RATE, help_text="Below this share right: a warning")
+    gold_stop = models.FloatField(default=0.5, validators=RATE, help_text="Below this share right: no more trials")
+    gold_minimum = models.PositiveSmallIntegerField(default=5, help_text="Gold answers before the bars apply")
+    repeat_share = models.FloatField(default=0.0, validators=SHARE, help_text="Share of trials shown twice to a person")
+    require_viewing = models.BooleanField(default=False, help_text="Refuse windows that fail the viewing check")
+    show_agreement = models.BooleanField(default=False, help_text="Tell people their agreement with the majority")
+    seed = models.PositiveBigIntegerField(default=0, help_text="Of trial order, sides, gold and repeat schedule")
+    opened_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TrialKind(models.TextChoices):
+    ORDINARY = "ordinary", "Ordinary"
+    CONTROL = "control", "Control: a random image, to compare with"
+    GOLD = "gold", "Gold: the answer is known"
+    REPEAT = "repeat", "Repeat: shown to a person for the second time"
+    TRAINING = "training", "Training: answered with feedback, never counted"
+
+    @classmethod
+    def shared(cls) -> list["TrialKind"]:
+        """Kinds whose slots are shared out; those of the others are made per person."""
+        return [cls.ORDINARY, cls.CONTROL]
+
+
+class TrialState(models.TextChoices):
+    OPEN = "open", "Open"
+    SETTLED = "settled", "Settled"
+    DROPPED = "dropped", "Dropped: people could not tell"
+
+
+class Trial(models.Model):
+    """An exhibit inside a campaign: one picture and the classes asked about."""
+
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="trials")
+    item = models.ForeignKey(Item, models.PROTECT, related_name="trials")
+    kind = models.CharField(max_length=10, choices=TrialKind, default=TrialKind.ORDINARY)
+    state = models.CharField(max_length=8, choices=TrialState, default=TrialState.OPEN)
+    position = models.PositiveIntegerField(help_text="Order in which trials are handed out")
+    classes = models.JSONField(help_text="Class indices asked about, one or two, ascending")
+    expected = models.JSONField(null=True, blank=True, help_text="Gold and training: {class index: true|false}")
+    explanation = models.CharField(max_length=500, blank=True, help_text="Training: why")
+    repeat_of = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="repeats")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "item", "kind", "classes"], name="trial_asked_once"),
+        ]
+        indexes = [models.Index(fields=["campaign", "state", "position"])]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} trial {self.pk}"
+
+
+class SlotState(models.TextChoices):
+    OPEN = "open", "Open"
+    LEASED = "leased", "Leased to a person until its lease ends"
+    DONE = "done", "Judged"
+    VOID = "void", "No longer required"
+
+
+class Slot(models.Model):
+    """One judgement that is required of a trial.
+
+    ::
+
+        open ──lease──> leased ──judgement──> done
+          ^               │ ^                  │
+          └─skip, expiry──┘ └──────undo────────┘
+        (open | leased | done ──trial dropped──> void)
+
+    A lease that ran out counts as open for the next person; its holder may still answer until then.
+    """
+
+    trial = models.ForeignKey(Trial, models.PROTECT, related_name="slots")
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="slots")
+    number = models.PositiveSmallIntegerField(help_text="0 … overlap-1; per-person slots use the person's id space")
+    position = models.PositiveIntegerField(help_text="Copy of the trial's, so that claiming reads one table")
+    state = models.CharField(max_length=6, choices=SlotState, default=SlotState.OPEN)
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="slots")
+    leased_until = models.DateTimeField(null=True, blank=True)
+    is_shared = models.BooleanField(default=True, help_text="False: made for one person (gold, repeat, training)")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["trial", "person"], condition=Q(person__isnull=False), name="slot_once_per_person"
+            ),
+            models.UniqueConstraint(fields=["trial", "number"], condition=Q(is_shared=True), name="slot_number_once"),
+            models.CheckConstraint(
+                condition=Q(state__in=["leased", "done"], person__isnull=False) | Q(state__in=["open", "void"]),
+                name="slot_held_by_somebody",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["campaign", "state", "position"]),
+            models.Index(fields=["person", "state"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"Slot {self.number} of {self.trial_id}"
+
+
+class JudgementKind(models.TextChoices):
+    ANSWER = "answer", "Answer"
+    CANNOT_TELL = "cannot_tell", "Cannot tell, or not a natural image"
+    BROKEN = "broken", "The image did not show"
+
+
+class Judgement(models.Model):
+    """One person's answer; append-only. The one without ``superseded_at`` is in force.
+
+    Anything may be retried under the same ``key``; the second post changes nothing and returns the first.
+    """
+
+    slot = models.ForeignKey(Slot, models.PROTECT, related_name="judgements")
+    trial = models.ForeignKey(Trial, models.PROTECT, related_name="judgements")
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="judgements")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="judgements")
+    key = models.UUIDField(default=uuid.uuid4, unique=True, help_text="Idempotency key, made by the page")
+    kind = models.CharField(max_length=12, choices=JudgementKind, default=JudgementKind.ANSWER)
+    value = models.JSONField(default=dict, help_text="{class index: true|false}; empty unless kind is answer")
+    presented_at = models.DateTimeField(help_text="When the picture was painted, by the page's clock")
+    milliseconds = models.PositiveIntegerField(help_text="From paint to answer")
+    viewing = models.JSONField(default=dict, help_text="Sides as shown, window, pixel ratio, zoom, input device")
+    created_at = models.DateTimeField(auto_now_add=True)
+    superseded_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["slot"], condition=Q(superseded_at__isnull=True), name="judgement_in_force_once"
+            ),
+        ]
+        indexes = [models.Index(fields=["campaign", "person", "-id"])]
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.person_id} on {self.trial_id}"
+
+
+class Skip(models.Model):
+    """Somebody passed a trial on: it is not offered to them again."""
+
+    trial = models.ForeignKey(Trial, models.CASCADE, related_name="skips")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="skips")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["trial", "person"], name="skip_once")]
+
+    def __str__(self) -> str:
+        return f"{self.person_id} skipped {self.trial_id}"
+
+
+class VerdictOutcome(models.TextChoices):
+    SETTLED = "settled", "Settled by majority"
+    UNDECIDED = "undecided", "Still tied after every extra judgement"
+    DROPPED = "dropped", "People could not tell"
+
+
+class Verdict(models.Model):
+    """What a trial's judgements amount to; recomputed when they change."""
+
+    trial = models.OneToOneField(Trial, models.PROTECT, related_name="verdict")
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="verdicts")
+    outcome = models.CharField(max_length=10, choices=VerdictOutcome)
+    value = models.JSONField(default=dict, help_text="{class index: true|false|null}; null where undecided")
+    counts = models.JSONField(default=dict, help_text="{class index: [yes, no]}")
+    n_judgements = models.PositiveSmallIntegerField()
+    n_cannot_tell = models.PositiveSmallIntegerField(default=0)
+    n_broken = models.PositiveSmallIntegerField(default=0)
+    settled_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.value}"
+
+
+def invite_code() -> str:
+    return secrets.token_urlsafe(12)
+
+
+class Invite(models.Model):
+    """A link that lets people take part without an account."""
+
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="invites")
+    code = models.CharField(max_length=32, unique=True, default=invite_code)
+    note = models.CharField(max_length=120, blank=True, help_text="Whom it was sent to")
+    quota = models.PositiveIntegerField(default=20, help_text="People who may use it")
+    used = models.PositiveIntegerField(default=0)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(used__lte=F("quota")), name="invite_within_quota")]
+
+    def __str__(self) -> str:
+        return f"Invite to {self.campaign}"
+
+
+class Participation(models.Model):
+    """One person in one campaign."""
+
+    campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="participations")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="participations")
+    invite = models.ForeignKey(Invite, models.SET_NULL, null=True, blank=True, related_name="participations")
+    consented_at = models.DateTimeField(null=True, blank=True)
+    trained_at = models.DateTimeField(null=True, blank=True, help_text="When the training trials were finished")
+    viewing = models.JSONField(default=dict, help_text="The viewing check: window, pixel ratio, zoom, warnings")
+    stopped_at = models.DateTimeField(null=True, blank=True, help_text="Gold fell below the lower bar")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["campaign", "person"], name="participation_once")]
+
+    def __str__(self) -> str:
+        return f"{self.person} in {self.campaign}"
+
+
+class Exclusion(models.Model):
+    """Somebody's judgements are left out of verdicts; reversible, with the reason."""
+
+    participation = models.ForeignKey(Participation, models.PROTECT, related_name="exclusions")
+    reason = models.CharField(max_length=300)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    lifted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+")
+    lifted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["participation"], condition=Q(lifted_at__isnull=True), name="exclusion_in_force_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.participation}: {self.reason}"

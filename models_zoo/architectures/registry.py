@@ -1,0 +1,123 @@
+"""Names, cards and builders of architectures. Importing this module imports no torch."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Builder = Callable[..., "nn.Module"]
+
+
+class UnknownArchitecture(ValueError):
+    """No architecture of that name, or its builder does not take these arguments."""
+
+
+@dataclass(frozen=True)
+class ArchitectureCard:
+    """What a person sees before choosing an architecture.
+
+    `input_size`: side in pixels it was designed for, None for any. `num_classes`: the builder's default.
+    `options`: further keyword arguments of the builder with their defaults (JSON-serialisable).
+    """
+
+    name: str
+    family: str
+    summary: str
+    licence: str
+    source: str
+    input_size: int | None = None
+    num_classes: int = 1000
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A family that is too large to register one by one.
+
+    `names`: lists the architectures of an installed library, cheaply. `card`: describes one. `build`: makes one.
+    """
+
+    names: Callable[[], tuple[str, ...]]
+    card: Callable[[str], ArchitectureCard]
+    build: Builder
+
+
+_registered: dict[str, tuple[ArchitectureCard, Builder]] = {}
+_catalogues: dict[str, Catalogue] = {}
+
+
+def register_architecture(card: ArchitectureCard) -> Callable[[Builder], Builder]:
+    """Decorator: enter a builder under its card's name. Raises ValueError when the name is taken."""
+
+    def enter(builder: Builder) -> Builder:
+        if card.name in _registered:
+            raise ValueError(f'architecture "{card.name}" is registered twice')
+        _registered[card.name] = (card, builder)
+        return builder
+
+    return enter
+
+
+def register_catalogue(family: str, catalogue: Catalogue) -> None:
+    """Enter all architectures of an installed library. Raises ValueError when the family is taken."""
+    if family in _catalogues:
+        raise ValueError(f'catalogue "{family}" is registered twice')
+    _catalogues[family] = catalogue
+
+
+def list_architectures(pattern: str = "*") -> list[str]:
+    """All names that match a shell pattern, in the order built-in, torchvision, timm."""
+    names = [*_registered, *(name for catalogue in _catalogues.values() for name in catalogue.names())]
+    return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def architecture_card(name: str) -> ArchitectureCard:
+    """The card of one architecture. Raises UnknownArchitecture, naming the nearest ones."""
+    if name in _registered:
+        return _registered[name][0]
+    return _catalogue_of(name).card(name)
+
+
+def build(name: str, **kwargs: Any) -> "nn.Module":
+    """An untrained module on the CPU, in evaluation mode. Imports torch.
+
+    Raises UnknownArchitecture for an unknown name or for arguments its builder refuses.
+    """
+    builder: Builder
+    if name in _registered:
+        builder = _registered[name][1]
+    else:
+        builder = _builder_in(_catalogue_of(name), name)
+    try:
+        return builder(**kwargs).eval()
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items()) or "no arguments"
+        raise UnknownArchitecture(f'architecture "{name}" cannot be built with {given}: {error}') from error
+
+
+def _builder_in(catalogue: Catalogue, name: str) -> Builder:
+    return lambda **kwargs: catalogue.build(name, **kwargs)
+
+
+def _catalogue_of(name: str) -> Catalogue:
+    for catalogue in _catalogues.values():
+        if name in catalogue.names():
+            return catalogue
+    near = difflib.get_close_matches(name, list_architectures(), n=3, cutoff=0.5)
+    hint = f': did you mean {", ".join(near)}?' if near else ": see list_architectures()"
+    raise UnknownArchitecture(f'no architecture "{name}"{hint}')
+
+
+def builder_options(builder: Builder, skip: tuple[str, ...] = ("num_classes",)) -> dict[str, Any]:
+    """The keyword arguments of a builder with their defaults, for its card."""
+    parameters = inspect.signature(builder).parameters.values()
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.default is not parameter.empty and parameter.name not in skip
+    }

@@ -1,0 +1,117 @@
+"""Models and what they say.
+
+Model: a zoo model with its card. Version: an immutable set of weights (or predictions) of it.
+Scores: what one version says about every row of one corpus; columns on disk, not database rows.
+"""
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+
+from accounts.models import Shared
+from corpora.models import Corpus, Taxonomy
+
+
+class Task(models.TextChoices):
+    CLASSIFICATION = "classification", "Classification"
+
+
+class Model(Shared):
+    """A zoo model: what it is for and where it comes from."""
+
+    name = models.CharField(max_length=120, unique=True)
+    task = models.CharField(max_length=20, choices=Task, default=Task.CLASSIFICATION)
+    taxonomy = models.ForeignKey(Taxonomy, models.PROTECT, help_text="The label space it predicts in")
+    description = models.TextField(blank=True)
+    licence = models.CharField(max_length=120, blank=True)
+    source_url = models.CharField(max_length=500, blank=True, help_text="Paper or repository it comes from")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class VersionKind(models.TextChoices):
+    TORCH = "torch", "Registered architecture with a weights file"
+    ONNX = "onnx", "ONNX file"
+    EXPORT = "export", "torch.export program"
+    PREDICTIONS = "predictions", "Predictions file for one corpus"
+
+
+class VersionState(models.TextChoices):
+    CHECKING = "checking", "Being checked"
+    VERIFIED = "verified", "Verified"
+    REFUSED = "refused", "Refused"
+
+
+class Version(models.Model):
+    """An immutable set of weights or predictions.
+
+    ``checking -> verified | refused``; only a verified version can score or compete.
+    """
+
+    model = models.ForeignKey(Model, models.PROTECT, related_name="versions")
+    label = models.CharField(max_length=60, help_text='Such as "v1" or "epoch 90"')
+    kind = models.CharField(max_length=12, choices=VersionKind)
+    architecture = models.CharField(max_length=120, blank=True, help_text="Registry name, for kind torch")
+    arch_kwargs = models.JSONField(default=dict, blank=True)
+    preprocessing = models.JSONField(default=dict, blank=True, help_text="models_zoo.adapters.Preprocessing as a dict")
+    file = models.CharField(max_length=300, blank=True, help_text="Path under VAR_DIR, named by content")
+    sha256 = models.CharField(max_length=64, blank=True)
+    size_bytes = models.PositiveBigIntegerField(default=0)
+    corpus = models.ForeignKey(Corpus, models.PROTECT, null=True, blank=True, help_text="For predictions files")
+    parents = models.ManyToManyField("self", symmetrical=False, blank=True, related_name="children")
+    state = models.CharField(max_length=10, choices=VersionState, default=VersionState.CHECKING)
+    refusal = models.TextField(blank=True, help_text="Why it was refused, and the way out")
+    # Measured at verification
+    parameters = models.PositiveBigIntegerField(null=True)
+    macs = models.PositiveBigIntegerField(null=True, help_text="Multiply-accumulates per image")
+    milliseconds = models.FloatField(null=True, help_text="CPU time per image, one thread")
+    megabytes = models.FloatField(null=True, help_text="Peak memory of one forward pass")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "label"], name="version_label_once_per_model")]
+        ordering = ["model__name", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.model.name} {self.label}"
+
+    @property
+    def path(self) -> Path:
+        return Path(settings.VAR_DIR) / self.file
+
+
+class ScoresState(models.TextChoices):
+    PARTIAL = "partial", "Partly scored"
+    COMPLETE = "complete", "Complete"
+
+
+class Scores(models.Model):
+    """What one version says about every row of one corpus; the columns are files under ``directory``."""
+
+    version = models.ForeignKey(Version, models.PROTECT, related_name="scores")
+    corpus = models.ForeignKey(Corpus, models.PROTECT, related_name="scores")
+    state = models.CharField(max_length=10, choices=ScoresState, default=ScoresState.PARTIAL)
+    has_confidence = models.BooleanField(default=True)
+    n_missing = models.PositiveBigIntegerField(default=0, help_text="Rows that could not be decoded")
+    accuracy = models.FloatField(null=True, help_text="On the corpus's own labels, where it has them")
+    images_per_second = models.FloatField(null=True)
+    digest = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    completed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "scores"
+        constraints = [models.UniqueConstraint(fields=["version", "corpus"], name="scores_once")]
+
+    def __str__(self) -> str:
+        return f"{self.version} on {self.corpus}"
+
+    @property
+    def directory(self) -> Path:
+        return Path(settings.VAR_DIR) / "scores" / f"{self.corpus_id}-{self.version_id}"
