@@ -1,8 +1,8 @@
 """Distances between classes, all pairs at once, and their ranking into few integer levels.
 
-Source: arXiv 2002.10648, section 3.1 (weighted tree distance). A node at depth t of a path weighs 2^(1 - t); the root, at
-depth 0, is shared by every two paths and never counts. For two paths, d(a, b) = weights of the nodes of a that are not on
-b + weights of the nodes of b that are not on a; for two classes of a DAG, the minimum over all pairs of their paths.
+Source: arXiv 2002.10648, section 3.1 (weighted tree distance). A node at depth t of a path weighs 2^(1 - t); the root,
+at depth 0, is shared by every two paths and never counts. For two paths, d(a, b) = weights of the nodes of a that are
+not on b + weights of the nodes of b that are not on a; for two classes of a DAG, the minimum over all pairs of paths.
 """
 
 import os
@@ -27,9 +27,9 @@ FloatMatrix = npt.NDArray[np.float64]
 class LevelTable:
     """Distances as small integers: exact, without float ties, and small enough for a processor's cache.
 
-    distances: (L,) float64, ascending, distances[0] = 0; ranks: (C, C) uint8 or uint16, distances[ranks[a, b]] = d(a, b).
-    In a flat table `ranks` is one number seen C x C times, so that any C fits; there its diagonal reads 1, and only
-    `distance` knows that a class is at distance 0 from itself.
+    distances: (L,) float64, ascending, distances[0] = 0.
+    ranks: (C, C) uint8 or uint16, distances[ranks[a, b]] = d(a, b). In a flat table this is one number seen C x C
+    times, so that any C fits; there its diagonal reads 1, and only `distance` knows that a class is at 0 from itself.
     """
 
     distances: npt.NDArray[np.float64]
@@ -117,9 +117,10 @@ def _path_distances(weights: sparse.csr_array, rows: slice) -> FloatMatrix:
     shared = weights.copy()
     shared.data = np.ones_like(shared.data)
     total = np.asarray(weights.sum(axis=1)).ravel()
-    own = (weights[rows] @ shared.T).toarray()
-    other = (shared[rows] @ weights.T).toarray()
-    return (total[rows, None] - own) + (total[None, :] - other)
+    own: FloatMatrix = (weights[rows] @ shared.T).toarray()
+    other: FloatMatrix = (shared[rows] @ weights.T).toarray()
+    distances: FloatMatrix = (total[rows, None] - own) + (total[None, :] - other)
+    return distances
 
 
 def _path_weights(taxonomy: Taxonomy) -> tuple[sparse.csr_array, list[int]]:

@@ -1,4 +1,4 @@
-"""The taxonomy as a value: classes, edges, the checks that make it one, and looking classes up by what people call them."""
+"""The taxonomy as a value: classes, edges, the checks that make it one, and finding a class by what people call it."""
 
 import hashlib
 import json
@@ -34,9 +34,9 @@ class TaxonomyClass:
 class Taxonomy:
     """A label space with its hierarchy.
 
-    classes: in the order of their index; edges: (child id, parent id), empty for a flat taxonomy; node_names: what inner
-    nodes are called, where known. Raises TaxonomyError for doubled or missing indices, a class outside the hierarchy,
-    cycles, several roots, and hierarchies deeper than MAX_DEPTH or with more than MAX_PATHS paths to a class.
+    classes: in the order of their index; edges: (child id, parent id), empty for a flat taxonomy; node_names: what the
+    inner nodes are called, where known. Raises TaxonomyError for doubled or missing indices, a class outside the
+    hierarchy, cycles, several roots, hierarchies deeper than MAX_DEPTH or with more than MAX_PATHS paths to a class.
     """
 
     name: str
@@ -99,7 +99,8 @@ class Taxonomy:
                     f'class "{wanted}" is ambiguous in taxonomy "{self.name}": give the index or id of {which}'
                 )
         raise TaxonomyError(
-            f'class "{wanted}" is not in taxonomy "{self.name}": give an index 0 to {self.n_classes - 1}, an id or a name'
+            f'class "{wanted}" is not in taxonomy "{self.name}": give an index from 0 to {self.n_classes - 1}, an id '
+            "or a name"
         )
 
     @cached_property
@@ -157,7 +158,8 @@ def _check_hierarchy(taxonomy: Taxonomy) -> None:
     lost = [item for item in taxonomy.classes if item.id not in parents]
     if lost:
         raise TaxonomyError(
-            f'taxonomy "{taxonomy.name}": class {lost[0].index} is leaf "{lost[0].id}", which is in no (child, parent) row'
+            f'taxonomy "{taxonomy.name}": class {lost[0].index} is leaf "{lost[0].id}", which is in no (child, parent) '
+            "row"
         )
     order = _topological_order(taxonomy.name, parents)
     roots = [node for node in order if not parents[node]]
@@ -178,7 +180,8 @@ def _check_size(taxonomy: Taxonomy, order: Sequence[str], parents: Mapping[str, 
     for item in taxonomy.classes:
         if depth[item.id] > MAX_DEPTH:
             raise TaxonomyError(
-                f'taxonomy "{taxonomy.name}": class {item.index} is {depth[item.id]} levels deep; at most {MAX_DEPTH} work'
+                f'taxonomy "{taxonomy.name}": class {item.index} is {depth[item.id]} levels deep; at most {MAX_DEPTH} '
+                "work"
             )
         if n_paths[item.id] > MAX_PATHS:
             raise TaxonomyError(

@@ -1,8 +1,8 @@
 """Taxonomies in CSV: one row per (child, parent), with the class index and the words beside the child.
 
-Columns: `child`, `parent`, and optionally `class` (the index, on classes only), `name`, `synonyms` (separated by ";") and
-`gloss`. A child with several parents has several rows; the other columns then need to be filled only once. A row without
-a parent only describes its child. The format is documented in docs/formats.md.
+Columns: `child`, `parent`, `class` (the index, on classes only), and optionally `name`, `synonyms` (separated by ";")
+and `gloss`. A child with several parents has several rows; the other columns then need to be filled only once. A row
+without a parent only describes its child. The format is documented in docs/formats.md.
 """
 
 import csv
@@ -57,7 +57,7 @@ def from_csv(path: Path | str, name: str | None = None) -> Taxonomy:
             if row[column]:
                 node.texts.setdefault(column, row[column])
     if nodes and not edges:
-        raise TaxonomyError(f'{path.name}: no row has a parent; choose the taxonomy "none" for classes without hierarchy')
+        raise TaxonomyError(f'{path.name}: no row has a parent; for classes without hierarchy the taxonomy is "none"')
     try:
         return Taxonomy(name or path.stem, _classes(nodes), tuple(edges), _inner_names(nodes))
     except TaxonomyError as error:
@@ -65,14 +65,19 @@ def from_csv(path: Path | str, name: str | None = None) -> Taxonomy:
 
 
 def to_csv(path: Path, taxonomy: Taxonomy) -> None:
-    """Write a taxonomy in the format that `from_csv` reads, rows sorted by child and parent."""
+    """Write a taxonomy in the format that `from_csv` reads, rows sorted by child and parent.
+
+    Raises TaxonomyError for a flat one, which has no rows.
+    """
+    if taxonomy.is_flat:
+        raise TaxonomyError(f'taxonomy "{taxonomy.name}" has no hierarchy to write: choose "none" where it is needed')
     known = {item.id: item for item in taxonomy.classes}
     names = taxonomy.node_names or {}
     described: set[str] = set()
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for child, parent in sorted(taxonomy.edges):
+        for child, parent in sorted((*taxonomy.edges, (taxonomy.root, ""))):
             item = known.get(child)
             if child in described:
                 words: tuple[str | int, ...] = ("", "", "", "")

@@ -29,7 +29,9 @@ def read_nouns(directory: Path) -> dict[str, Synset]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise TaxonomyError(f"{path} cannot be read: install WordNet 3.0 (Debian: wordnet-base) or name its folder") from error
+        raise TaxonomyError(
+            f"{path} cannot be read: install WordNet 3.0 (Debian: wordnet-base) or name its folder"
+        ) from error
     synsets = {}
     for number, line in enumerate(lines, start=1):
         if line.startswith("  "):  # the licence stands in front of the data
@@ -49,7 +51,9 @@ def taxonomy_of(name: str, ids: Sequence[str], nouns: Mapping[str, Synset]) -> T
     """
     missing = [key for key in ids if key not in nouns]
     if missing:
-        raise TaxonomyError(f"WordNet has no noun {missing[0]} ({len(missing)} of {len(ids)} ids): version 3.0 is needed")
+        raise TaxonomyError(
+            f"WordNet has no noun {missing[0]} ({len(missing)} of {len(ids)} ids): version 3.0 is needed"
+        )
     edges: list[tuple[str, str]] = []
     seen = set(ids)
     waiting = list(dict.fromkeys(ids))

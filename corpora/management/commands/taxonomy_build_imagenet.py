@@ -16,9 +16,13 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="folder that holds data.noun")
         parser.add_argument(
-            "--classes", type=Path, help="CSV with a column wnid and a column index (or imgnetid); default: the carried table"
+            "--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="folder that holds data.noun"
+        )
+        parser.add_argument(
+            "--classes",
+            type=Path,
+            help="CSV with a column wnid and a column index (or imgnetid); default: the carried table",
         )
         parser.add_argument("--out", type=Path, required=True, help="the taxonomy to write, CSV")
 
@@ -39,7 +43,9 @@ def _class_ids(path: Path) -> list[str]:
         reader = csv.DictReader(file)
         column = next((name for name in ("index", "imgnetid") if name in (reader.fieldnames or ())), None)
         if column is None or "wnid" not in (reader.fieldnames or ()):
-            raise TaxonomyError(f"{path.name}: columns wnid and index are needed, found {', '.join(reader.fieldnames or ())}")
+            raise TaxonomyError(
+                f"{path.name}: columns wnid and index are needed, found {', '.join(reader.fieldnames or ())}"
+            )
         try:
             by_index = {int(row[column]): row["wnid"].strip() for row in reader}
         except ValueError as error:
