@@ -45,6 +45,11 @@ class User(AbstractUser):
     def is_researcher(self) -> bool:
         return self.is_admin or (self.is_active and self.role == Role.RESEARCHER)
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Who may enter the admin follows from the role, so that the two cannot disagree."""
+        self.is_staff = self.is_superuser or self.role in {Role.RESEARCHER, Role.ADMIN}
+        super().save(*args, **kwargs)
+
     def __str__(self) -> str:
         return self.display_name or self.username
 
