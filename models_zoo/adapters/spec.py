@@ -24,12 +24,11 @@ class VersionRefused(ValueError):
 class Preprocessing:
     """How an upright RGB image becomes the network's input.
 
-    `resize`: target of the shorter side in pixels (mode "shorter", aspect kept, as torchvision's Resize does) or of both
-    sides (mode "stretch"); None leaves the image as it is. `crop`: side of the central square, zero-padded where the
-    image is smaller; None takes the whole. `mean`, `std`: per channel, in units of `range`; one value counts for all
-    channels. `range`: the value of white before normalisation, 1 or 255. `channels`: order the network expects; "grey"
-    is one channel of ITU-R 601 luma. `shrink_on_decode`: let the JPEG decoder halve images whose shorter side is at
-    least twice `resize`: several times faster on large photographs, but the pixels differ, hence part of the spec.
+    `resize`: target of the shorter side in pixels (mode "shorter", aspect kept, as torchvision's Resize does) or of
+    both sides (mode "stretch"); None leaves the image as it is. `crop`: side of the central square, zero-padded where
+    the image is smaller; None takes the whole. `mean`, `std`: per channel, in units of `range`; one value counts for
+    all channels. `range`: the value of white before normalisation, 1 or 255. `channels`: order the network expects;
+    "grey" is one channel of ITU-R 601 luma.
     """
 
     resize: int | None = None
@@ -40,7 +39,6 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
     range: Literal[1, 255] = 1
     channels: Channels = "rgb"
-    shrink_on_decode: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", _as_floats("mean", self.mean))
@@ -73,9 +71,9 @@ class Preprocessing:
         return self.crop
 
     @property
-    def geometry(self) -> tuple[int | None, int | None, str, str, bool]:
+    def geometry(self) -> tuple[int | None, int | None, str, str]:
         """What decides the uint8 pixels; versions with equal geometry share one decode."""
-        return (self.resize, self.crop, self.interpolation, self.resize_mode, self.shrink_on_decode)
+        return (self.resize, self.crop, self.interpolation, self.resize_mode)
 
     @classmethod
     def imagenet(cls, size: int = 224, resize: int | None = 256) -> Self:

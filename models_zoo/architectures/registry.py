@@ -1,7 +1,6 @@
 """Names, cards and builders of architectures. Importing this module imports no torch."""
 
 import difflib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -88,14 +87,10 @@ def build(name: str, **kwargs: Any) -> "nn.Module":
 
     Raises UnknownArchitecture for an unknown name or for arguments its builder refuses.
     """
-    builder: Builder
-    if name in _registered:
-        builder = _registered[name][1]
-    else:
-        builder = _builder_in(_catalogue_of(name), name)
+    builder = _registered[name][1] if name in _registered else _builder_in(_catalogue_of(name), name)
     try:
         return builder(**kwargs).eval()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items()) or "no arguments"
         raise UnknownArchitecture(f'architecture "{name}" cannot be built with {given}: {error}') from error
 
@@ -109,15 +104,5 @@ def _catalogue_of(name: str) -> Catalogue:
         if name in catalogue.names():
             return catalogue
     near = difflib.get_close_matches(name, list_architectures(), n=3, cutoff=0.5)
-    hint = f': did you mean {", ".join(near)}?' if near else ": see list_architectures()"
+    hint = f": did you mean {', '.join(near)}?" if near else ": see list_architectures()"
     raise UnknownArchitecture(f'no architecture "{name}"{hint}')
-
-
-def builder_options(builder: Builder, skip: tuple[str, ...] = ("num_classes",)) -> dict[str, Any]:
-    """The keyword arguments of a builder with their defaults, for its card."""
-    parameters = inspect.signature(builder).parameters.values()
-    return {
-        parameter.name: parameter.default
-        for parameter in parameters
-        if parameter.default is not parameter.empty and parameter.name not in skip
-    }

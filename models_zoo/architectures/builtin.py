@@ -1,0 +1,88 @@
+"""The architectures that live here: CIFAR ResNets, a small CNN, a perceptron, a linear classifier.
+
+Only cards and thin builders; the modules themselves are in `cifar_resnet.py` and `small.py`, imported when built.
+"""
+
+from typing import TYPE_CHECKING
+
+from models_zoo.architectures.registry import ArchitectureCard, register_architecture
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CIFAR_DEPTHS = (20, 32, 44, 56, 110)
+
+
+def _register_cifar_resnet(depth: int) -> None:
+    card = ArchitectureCard(
+        name=f"cifar_resnet{depth}",
+        family="cifar",
+        summary=f"ResNet-{depth} for 32 x 32 images: 3x3 stem of 16, three stages, shortcuts without parameters",
+        licence="this project's",
+        source="arXiv:1512.03385, section 4.2, option A",
+        input_size=32,
+        num_classes=10,
+    )
+
+    @register_architecture(card)
+    def cifar_resnet(num_classes: int = 10) -> "nn.Module":
+        from models_zoo.architectures.cifar_resnet import CifarResNet
+
+        return CifarResNet(depth=depth, num_classes=num_classes)
+
+
+for _depth in CIFAR_DEPTHS:
+    _register_cifar_resnet(_depth)
+
+
+@register_architecture(
+    ArchitectureCard(
+        name="tiny_cnn",
+        family="small",
+        summary="3x3 convolutions with batch norm, halved between widths, global average, linear",
+        licence="this project's",
+        source="built in",
+        num_classes=10,
+        options={"widths": [16, 32, 64], "in_channels": 3},
+    )
+)
+def tiny_cnn(widths: tuple[int, ...] = (16, 32, 64), in_channels: int = 3, num_classes: int = 10) -> "nn.Module":
+    from models_zoo.architectures.small import TinyCNN
+
+    return TinyCNN(widths=tuple(widths), in_channels=in_channels, num_classes=num_classes)
+
+
+@register_architecture(
+    ArchitectureCard(
+        name="mlp",
+        family="small",
+        summary="Perceptron over flattened pixels, ReLU between the hidden layers",
+        licence="this project's",
+        source="built in",
+        num_classes=10,
+        options={"hidden": [64], "input_size": 28, "in_channels": 1},
+    )
+)
+def mlp(
+    hidden: tuple[int, ...] = (64,), input_size: int = 28, in_channels: int = 1, num_classes: int = 10
+) -> "nn.Module":
+    from models_zoo.architectures.small import Perceptron
+
+    return Perceptron(hidden=tuple(hidden), n_inputs=in_channels * input_size**2, num_classes=num_classes)
+
+
+@register_architecture(
+    ArchitectureCard(
+        name="linear",
+        family="small",
+        summary="Linear classifier over flattened pixels (multinomial logistic regression)",
+        licence="this project's",
+        source="built in",
+        num_classes=10,
+        options={"input_size": 28, "in_channels": 1},
+    )
+)
+def linear(input_size: int = 28, in_channels: int = 1, num_classes: int = 10) -> "nn.Module":
+    from models_zoo.architectures.small import Perceptron
+
+    return Perceptron(hidden=(), n_inputs=in_channels * input_size**2, num_classes=num_classes)

@@ -1,0 +1,40 @@
+"""Networks of a few thousand parameters for small images."""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+
+class TinyCNN(nn.Module):
+    """x: (N, in_channels, H, W) of any size >= 2 ** (len(widths) - 1) -> logits: (N, num_classes)."""
+
+    def __init__(self, *, widths: tuple[int, ...], in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        if not widths:
+            raise ValueError("tiny_cnn needs at least one width")
+        layers: list[nn.Module] = []
+        for stage, (n_in, n_out) in enumerate(pairwise((in_channels, *widths))):
+            if stage:
+                layers.append(nn.MaxPool2d(2))
+            layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x).mean(dim=(2, 3)))
+
+
+class Perceptron(nn.Module):
+    """x: (N, C, H, W) with C * H * W = n_inputs -> logits: (N, num_classes). No hidden layer makes it linear."""
+
+    def __init__(self, *, hidden: tuple[int, ...], n_inputs: int, num_classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        for n_in, n_out in pairwise((n_inputs, *hidden)):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+        layers.append(nn.Linear(hidden[-1] if hidden else n_inputs, num_classes))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
