@@ -5,7 +5,6 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from rest_framework import status
 from rest_framework.response import Response
-from rest_framework.views import exception_handler
 
 
 class DomainError(Exception):
@@ -15,7 +14,7 @@ class DomainError(Exception):
         field: the form or API field at fault, where there is one.
     """
 
-    status_code = status.HTTP_400_BAD_REQUEST
+    status_code: int = status.HTTP_400_BAD_REQUEST
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -47,4 +46,6 @@ def api_exception_handler(error: Exception, context: dict[str, Any]) -> Response
         if error.field:
             body["field"] = error.field
         return Response(body, status=error.status_code)
+    from rest_framework.views import exception_handler  # reads settings that name modules which import this one
+
     return exception_handler(error, context)

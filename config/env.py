@@ -17,24 +17,32 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(case_sensitive=True, extra="ignore")
 
-    HOST: str = Field("127.0.0.1", description="Address the web server listens on")
-    PORT: int = Field(8000, ge=1, le=65535, description="Port of pages and API")
-    EVENTS_PORT: int | None = Field(None, ge=1, le=65535, description="Port of live events; PORT + 1 when unset")
-    EVENTS_URL: str | None = Field(None, description="Public address of live events, where a proxy stands in front")
-    PUBLIC_HOSTS: str = Field("", description="Comma-separated host names this site answers to, beside the local ones")
+    HOST: str = Field(default="127.0.0.1", description="Address the web server listens on")
+    PORT: int = Field(default=8000, ge=1, le=65535, description="Port of pages and API")
+    EVENTS_PORT: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of live events; PORT + 1 when unset"
+    )
+    EVENTS_URL: str | None = Field(
+        default=None, description="Public address of live events, where a proxy stands in front"
+    )
+    PUBLIC_HOSTS: str = Field(
+        default="", description="Comma-separated host names this site answers to, beside the local ones"
+    )
     DEBUG: bool = False
-    SECRET_KEY: str | None = Field(None, min_length=32, description="Kept in VAR_DIR/secret_key when unset")
-    VAR_DIR: Path = Field(BASE_DIR / "var", description="Database, corpora, scores and media of the embedded default")
-    DATABASE_URL: str | None = Field(None, description="postgres://… ; SQLite under VAR_DIR when unset")
-    REDIS_URL: str | None = Field(None, description="redis://… ; a private server under VAR_DIR when unset")
-    STORAGE_URL: str | None = Field(None, description="s3://bucket/prefix for media; VAR_DIR/media when unset")
-    SECURE: bool = Field(False, description="Served over HTTPS: secure cookies and HSTS")
-    TRUST_PROXY: bool = Field(False, description="Believe X-Forwarded-Proto and -For of the proxy in front")
+    SECRET_KEY: str | None = Field(default=None, min_length=32, description="Kept in VAR_DIR/secret_key when unset")
+    VAR_DIR: Path = Field(
+        default=BASE_DIR / "var", description="Database, corpora, scores and media of the embedded default"
+    )
+    DATABASE_URL: str | None = Field(default=None, description="postgres://… ; SQLite under VAR_DIR when unset")
+    REDIS_URL: str | None = Field(default=None, description="redis://… ; a private server under VAR_DIR when unset")
+    STORAGE_URL: str | None = Field(default=None, description="s3://bucket/prefix for media; VAR_DIR/media when unset")
+    SECURE: bool = Field(default=False, description="Served over HTTPS: secure cookies and HSTS")
+    TRUST_PROXY: bool = Field(default=False, description="Believe X-Forwarded-Proto and -For of the proxy in front")
     LOG_LEVEL: str = "INFO"
-    JOBS_HEARTBEAT_SECONDS: float = Field(3.0, gt=0)
-    JOBS_STALE_SECONDS: float = Field(15.0, gt=0, description="A job whose last beat is older is taken over")
-    UPLOAD_LIMIT_MB: int = Field(4096, ge=1, description="Largest upload accepted")
-    PIXEL_LIMIT: int = Field(178_956_970, ge=1, description="Largest image decoded, in pixels")
+    JOBS_HEARTBEAT_SECONDS: float = Field(default=3.0, gt=0)
+    JOBS_STALE_SECONDS: float = Field(default=15.0, gt=0, description="A job whose last beat is older is taken over")
+    UPLOAD_LIMIT_MB: int = Field(default=4096, ge=1, description="Largest upload accepted")
+    PIXEL_LIMIT: int = Field(default=178_956_970, ge=1, description="Largest image decoded, in pixels")
 
     @property
     def events_port(self) -> int:

@@ -206,7 +206,10 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "accounts.pagination.NewestFirst",
     "PAGE_SIZE": 50,
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle", "rest_framework.throttling.AnonRateThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        "rest_framework.throttling.UserRateThrottle",
+        "rest_framework.throttling.AnonRateThrottle",
+    ],
     "DEFAULT_THROTTLE_RATES": {"user": "1200/min", "anon": "60/min"},
     "EXCEPTION_HANDLER": "accounts.errors.api_exception_handler",
     "DEFAULT_VERSIONING_CLASS": None,
@@ -234,6 +237,8 @@ CELERY_ACCEPT_CONTENT = ["json"]
 
 JOBS_HEARTBEAT_SECONDS = ENV.JOBS_HEARTBEAT_SECONDS
 JOBS_STALE_SECONDS = ENV.JOBS_STALE_SECONDS
+JOBS_SYNC_SECONDS = 1.0  # how often progress is written and a cancel noticed
+JOBS_SEND_MESSAGES = JOBS_EVENTS = not TESTING  # tests run jobs inline, without a broker
 
 UNFOLD: dict[str, Any] = {"SITE_TITLE": "Falsify", "SITE_HEADER": "Falsify", "SITE_URL": "/", "SHOW_HISTORY": True}
 UPLOAD_LIMIT_BYTES = ENV.UPLOAD_LIMIT_MB * 2**20
