@@ -140,6 +140,18 @@ def _draw_counts(duels: Duels, replicates: int, seed: int) -> tuple[IntArray, In
     return drawn[..., 0] + drawn[..., 1], drawn[..., 0] + drawn[..., 2]
 
 
+def centred(scores: FloatArray, score: FloatArray) -> FloatArray:
+    """Replicates (R, m) scaled so that the mean of their logarithms is the logarithm of the score (m,).
+
+    Annotators drawn again agree less with each other than the people they are drawn from, which moves every replicate
+    towards equal models; without this the interval of a far-off model can miss its own score
+    (docs/decisions/ranking-intervals.md).
+    """
+    logarithm = np.log(scores)
+    mean = logarithm.mean(axis=0) if len(scores) else 0.0
+    return np.exp(logarithm - mean + np.log(score))
+
+
 def percentile_intervals(scores: FloatArray, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
     """Bounds (low, high), each (m,), of the replicates (R, m); NaN without replicates."""
     if len(scores) == 0:

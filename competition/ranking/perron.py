@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from competition.ranking.bootstrap import (
     Duels,
     bootstrap_scores,
+    centred,
     collect_duels,
     percentile_intervals,
     rank_ranges,
@@ -83,7 +84,7 @@ class Standing:
     component   (m,) number of the group of models that labelled duels connect; ranks between groups mean nothing
     score, low, high, rank, rank_best, rank_worst, n_images  (m,), as in Place
     cases       case I/II/III counts of every duel with labelled images
-    replicates  (R, m) bootstrap scores, for plots of the uncertainty
+    replicates  (R, m) bootstrap scores centred on the scores, for plots of the uncertainty
     """
 
     models: tuple[str, ...]
@@ -188,7 +189,7 @@ def rank_judgements(
     duels = collect_duels(i, j, outcome, redrawn_verdicts(counts, outcome), n_models)
     matrix = ratio_matrix(duels, component, mode)
     score = perron_vectors(matrix[None])[0]
-    drawn = bootstrap_scores(duels, component, replicates=replicates, seed=seed, mode=mode)
+    drawn = centred(bootstrap_scores(duels, component, replicates=replicates, seed=seed, mode=mode), score)
     low, high = percentile_intervals(drawn, level)
     best, worst = rank_ranges(low, high, component)
     return Standing(
