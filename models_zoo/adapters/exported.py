@@ -32,7 +32,21 @@ _EXPRESSION = re.compile(r"[\w\s()+\-*/%,.<>=]*")
 _FUNCTIONS = {
     *("Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "IntTrueDiv", "FloatTrueDiv", "Eq", "Ne"),
     *("Ge", "Gt", "Le", "Lt", "And", "Or", "Not", "true", "false", "True", "False", "oo", "int_oo", "Where"),
-    *("ModularIndexing", "TruncToInt", "FloorToInt", "CeilToInt", "RoundToInt", "ToFloat", "PowByNatural", "Integer"),
+    *(
+        "Add",
+        "Mul",
+        "Pow",
+        "Rational",
+        "Float",
+        "ModularIndexing",
+        "TruncToInt",
+        "FloorToInt",
+        "CeilToInt",
+        "RoundToInt",
+        "ToFloat",
+        "PowByNatural",
+        "Integer",
+    ),
 }
 _SYMBOL = re.compile(r"(?:s|u|zf|zuf)\d+")
 _SYMBOL_CALL = re.compile(r"Symbol\('(\w+)'(?:, (?:positive|integer|nonnegative|real|zero)=(?:True|False))*\)")
@@ -99,9 +113,7 @@ def _put(writer: Any, inner: str, content: bytes) -> None:
     writer.write_record(inner, content, len(content))
 
 
-def _raw_tensor_files(
-    name: str, source: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo]
-) -> dict[str, bytes]:
+def _raw_tensor_files(name: str, source: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo]) -> dict[str, bytes]:
     """The weights, the constants and their two tables; refuses every entry that would be unpickled."""
     kept: dict[str, bytes] = {}
     for kind in ("weights", "constants"):
