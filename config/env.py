@@ -1,14 +1,18 @@
 """The environment, read once at start into one typed object; a bad value stops the start with a clear message."""
 
+import hashlib
 import os
 import secrets
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SOCKET_PATH_BYTES = 100  # the kernel takes 107
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -50,15 +54,25 @@ class Environment(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        return self.DATABASE_URL or f"sqlite:///{self.VAR_DIR / 'db.sqlite3'}"
+        return self.DATABASE_URL or f"sqlite:///{quote(str(self.VAR_DIR / 'db.sqlite3'))}"
+
+    @field_validator("VAR_DIR")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
 
     @property
     def redis_socket(self) -> Path:
-        return self.VAR_DIR / "run" / "redis.sock"
+        """The private server's socket: in VAR_DIR, or in the temporary folder where that name would be too long."""
+        path = self.VAR_DIR / "run" / "redis.sock"
+        if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.VAR_DIR)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"falsify-{os.getuid()}-{digest}" / "redis.sock"
 
     @property
     def redis_url(self) -> str:
-        return self.REDIS_URL or f"unix://{self.redis_socket}"
+        return self.REDIS_URL or f"unix://{quote(str(self.redis_socket))}"
 
     def secret_key(self) -> str:
         """The signing key: from the environment, else created once in ``VAR_DIR/secret_key`` (mode 0600)."""

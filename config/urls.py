@@ -1,9 +1,14 @@
 """Every address of the site."""
 
 from django.contrib import admin
+from django.http import HttpResponse
 from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("account/", include("accounts.urls")),
+    path("healthz", lambda request: HttpResponse("ok", content_type="text/plain")),
+    path("api/v1/", include("config.api")),
+    path("jobs/", include("jobs.urls")),
 ]

@@ -1,8 +1,7 @@
 """Live events: what changed about a job, published to whoever looks at it.
 
-Channel: a Redis pub/sub name. ``falsify:job:<id>`` for a page that shows that job, ``falsify:user:<id>`` for a list of
-one's own jobs, ``falsify:jobs`` for an admin's list. An event is the whole job as JSON, so a lost one does no harm.
-Ticket: a signed, short-lived token that names the channels its bearer may follow (read by config.asgi).
+``falsify:job:<id>`` is followed by pages that show that job, ``falsify:user:<id>`` by a list of one's own jobs,
+``falsify:jobs`` by an admin's list. An event is the whole job as JSON, so a lost one does no harm.
 """
 
 import json
@@ -16,22 +15,13 @@ import redis
 from django.conf import settings
 from django.core import signing
 
+from jobs.channels import ALL_JOBS, TICKET_SALT, job_channel, user_channel
 from jobs.models import Job
+from jobs.words import numbers
 
 logger = logging.getLogger(__name__)
-PREFIX = "falsify:"
-ALL_JOBS = f"{PREFIX}jobs"
-TICKET_SALT = "falsify.events"
 PAUSE_AFTER_FAILURE_SECONDS = 5.0
 _silent_until = 0.0
-
-
-def job_channel(job_id: object) -> str:
-    return f"{PREFIX}job:{job_id}"
-
-
-def user_channel(user_id: object) -> str:
-    return f"{PREFIX}user:{user_id}"
 
 
 def job_json(job: Job) -> dict[str, Any]:
@@ -43,6 +33,7 @@ def job_json(job: Job) -> dict[str, Any]:
         "subject": job.subject,
         "state": job.state,
         "state_label": job.get_state_display(),
+        "tone": job.tone,
         "ended": job.is_ended,
         "done": job.done,
         "total": job.total,
@@ -51,6 +42,7 @@ def job_json(job: Job) -> dict[str, Any]:
         "rate": job.rate,
         "seconds_left": job.seconds_left,
         "message": job.message,
+        "numbers": numbers(job),
         "error": job.error,
         "attempts": job.attempts,
         "created_at": job.created_at.isoformat(),

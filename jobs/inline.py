@@ -1,7 +1,8 @@
 """Running jobs in this process: management commands, and tests."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from uuid import UUID
 
 from django.utils import timezone
 from tqdm import tqdm
@@ -34,14 +35,17 @@ def run_inline(job: Job, *, show: bool = False) -> Job:
     return ended
 
 
+def queued_jobs() -> Iterator[Job]:
+    """Jobs that may start, oldest first, each once, those enqueued meanwhile included."""
+    seen: set[UUID] = set()
+    while job := Job.objects.startable(timezone.now()).exclude(pk__in=seen).order_by("created_at").first():
+        seen.add(job.pk)
+        yield job
+
+
 def run_all_inline() -> list[Job]:
-    """Run queued jobs, and those that they enqueue, oldest first, until none is left. Failures stand in the jobs."""
-    ended = []
-    while queued := Job.objects.startable(timezone.now()).order_by("created_at").first():
-        done = job_run(queued.pk)
-        if done is not None:
-            ended.append(done)
-    return ended
+    """Run queued jobs, and those that they enqueue, until none is left; as they ended. Failures stand in the jobs."""
+    return [ended for job in queued_jobs() if (ended := job_run(job.pk)) is not None]
 
 
 def _watcher(bar: "tqdm[object]") -> Callable[[Job], None]:

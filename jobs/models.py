@@ -22,6 +22,11 @@ class JobState(models.TextChoices):
     FAILED = "failed", "Failed"
     CANCELLED = "cancelled", "Cancelled"
 
+    @property
+    def tone(self) -> str:
+        """How it looks: the suffix of a badge's class."""
+        return _TONES[self]
+
     @classmethod
     def held(cls) -> list["JobState"]:
         """A worker has it in hand."""
@@ -30,6 +35,16 @@ class JobState(models.TextChoices):
     @classmethod
     def ended(cls) -> list["JobState"]:
         return [cls.SUCCEEDED, cls.FAILED, cls.CANCELLED]
+
+
+_TONES = {
+    JobState.QUEUED: "",
+    JobState.RUNNING: "info",
+    JobState.CANCELLING: "warn",
+    JobState.SUCCEEDED: "ok",
+    JobState.FAILED: "bad",
+    JobState.CANCELLED: "",
+}
 
 
 class Queue(models.TextChoices):
@@ -117,6 +132,10 @@ class Job(models.Model):
     @property
     def is_ended(self) -> bool:
         return self.state in JobState.ended()
+
+    @property
+    def tone(self) -> str:
+        return JobState(self.state).tone
 
     @property
     def percent(self) -> float | None:
