@@ -15,7 +15,8 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 from torch.fx.experimental import optimization
+from torch.utils.flop_counter import FlopCounterMode
 
 from models_zoo.adapters.exported import exported_module
 from models_zoo.adapters.onnx_file import OnnxClassifier, open_session
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 PROBE_IMAGES = 8
 _SCORE_TOLERANCE = 1e-3  # of the largest score: ten times what reordered float32 sums were seen to cost
+_EXPORT_PAYS_OFF = 100_000_000_000  # multiply-accumulates: about five seconds of eager torch on one core
 _SAME_CLASS = 0.99  # share of probe images whose class must not change under bfloat16
 
 
@@ -97,15 +100,15 @@ def load(
     *,
     device: str = "cpu",
     cache_dir: Path | None = None,
-    accelerate: bool = True,
+    n_images: int | None = None,
     compiled: bool = False,
     probe: np.ndarray | None = None,
 ) -> Classifier:
     """The classifier of a version.
 
-    `device`: "cpu" or a torch device. `cache_dir`: where ONNX Runtime exports are kept. `accelerate`: whether an export
-    is worth its seconds. `compiled`: torch.compile on a GPU. `probe`: uint8 (n, H, W, 3), images on which faster ways
-    must agree with plain float32; noise if None.
+    `device`: "cpu" or a torch device. `cache_dir`: where ONNX Runtime exports are kept. `n_images`: how many images
+    will be scored, None for many: a small job is not worth the seconds of an export. `compiled`: torch.compile on a
+    GPU. `probe`: uint8 (n, H, W, 3), images on which faster ways must agree with plain float32; noise if None.
     Raises VersionRefused when the spec's file or weights are not what the spec says.
     """
     if spec.kind == "onnx":
@@ -117,7 +120,7 @@ def load(
         prepared.eval()
     if torch.device(device).type != "cpu":
         return _on_gpu(prepared, device, compiled, batch, _probe(spec, probe))
-    if spec.kind == "torch" and accelerate:
+    if spec.kind == "torch" and _is_worth_exporting(prepared, n_images, _probe(spec, probe)):
         accelerated = _through_onnxruntime(spec, prepared, cache_dir, _probe(spec, probe))
         if accelerated is not None:
             return accelerated
@@ -145,6 +148,17 @@ def torch_module(spec: VersionSpec) -> tuple[nn.Module, int | None]:
     return module.eval().requires_grad_(False), None
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread inside the block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def same_classes(reference: np.ndarray, scores: np.ndarray) -> float:
     """Share of rows with the same argmax; (n, C) both."""
     return float((reference.argmax(1) == scores.argmax(1)).mean())
@@ -166,6 +180,18 @@ def _on_gpu(prepared: nn.Module, device: str, compiled: bool, batch: int | None,
     if not compiled:
         return chosen
     return TorchClassifier(prepared, device=device, autocast=chosen.autocast, compiled=True, batch=batch)
+
+
+def count_macs(module: nn.Module, x: torch.Tensor) -> int:
+    """Multiply-accumulates of convolutions, matrix products and attention: half of what the FLOP counter sees."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        module(x)
+    return counter.get_total_flops() // 2
+
+
+def _is_worth_exporting(prepared: nn.Module, n_images: int | None, probe: np.ndarray) -> bool:
+    """Decided from counts, never from a clock, so that a resumed job decides alike."""
+    return n_images is None or n_images * count_macs(prepared, torch.from_numpy(probe[:1])) >= _EXPORT_PAYS_OFF
 
 
 def _through_onnxruntime(

@@ -4,19 +4,16 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
-from models_zoo.adapters.load import Classifier, TorchClassifier, torch_module
+from models_zoo.adapters.load import Classifier, TorchClassifier, count_macs, one_thread, torch_module
 from models_zoo.adapters.onnx_file import OnnxClassifier, onnx_macs, onnx_parameters
 from models_zoo.adapters.prepare import Prepared
 from models_zoo.adapters.spec import VersionRefused, VersionSpec, file_sha256
@@ -87,13 +84,6 @@ def verify(spec: VersionSpec, *, n_classes: int | None = None, image_size: int |
         fingerprint=spec.fingerprint(),
         notes=_notes(spec, scores, macs),
     )
-
-
-def count_macs(module: nn.Module, x: torch.Tensor) -> int:
-    """Multiply-accumulates of convolutions, matrix products and attention: half of what the FLOP counter sees."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        module(x)
-    return counter.get_total_flops() // 2
 
 
 def _open_torch(spec: VersionSpec, side: int) -> _Opened:
@@ -224,14 +214,3 @@ def _peak_resident_bytes(classifier: Classifier, pixels: np.ndarray) -> int | No
         return None
     high = int(status.partition("VmHWM:")[2].split()[0]) * 1024
     return max(high - before, 0)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread inside the block."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
