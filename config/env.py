@@ -47,6 +47,9 @@ class Environment(BaseSettings):
     JOBS_STALE_SECONDS: float = Field(default=15.0, gt=0, description="A job whose last beat is older is taken over")
     UPLOAD_LIMIT_MB: int = Field(default=4096, ge=1, description="Largest upload accepted")
     PIXEL_LIMIT: int = Field(default=178_956_970, ge=1, description="Largest image decoded, in pixels")
+    IMPORT_ROOTS: str = Field(
+        default="", description="Comma-separated folders that researchers may import from, beside VAR_DIR/inbox"
+    )
 
     @property
     def events_port(self) -> int:

@@ -251,6 +251,7 @@ JOBS_SEND_MESSAGES = JOBS_EVENTS = not TESTING  # tests run jobs inline, without
 UNFOLD: dict[str, Any] = {"SITE_TITLE": "Falsify", "SITE_HEADER": "Falsify", "SITE_URL": "/", "SHOW_HISTORY": True}
 UPLOAD_LIMIT_BYTES = ENV.UPLOAD_LIMIT_MB * 2**20
 PIXEL_LIMIT = ENV.PIXEL_LIMIT
+IMPORT_ROOTS = [root.strip() for root in ENV.IMPORT_ROOTS.split(",") if root.strip()]
 
 LOGGING = {
     "version": 1,

@@ -1,16 +1,19 @@
 """Images and label spaces.
 
-Corpus: many images, mostly unlabelled, addressed by row number. Its rows live in a Parquet manifest, not in the database.
+Corpus: many images, mostly unlabelled, addressed by row number. Its rows live in a Parquet manifest, no database.
 Item: one corpus row that people look at, copied into the database and into media storage.
 Taxonomy: a label space: classes, and where there is a hierarchy, the distance between any two of them.
 """
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.urls import reverse
 
 from accounts.models import Shared
+from corpora.querysets import CorpusQuerySet, TaxonomyQuerySet
 
 
 class TaxonomyKind(models.TextChoices):
@@ -27,13 +30,20 @@ class Taxonomy(Shared):
     n_classes = models.PositiveIntegerField()
     classes = models.JSONField(help_text='One object per class index: {"id", "name", "synonyms": [], "gloss"}')
     edges = models.JSONField(default=list, help_text="[[child, parent], …] of node ids; empty when flat")
+    node_names = models.JSONField(default=dict, help_text="What the inner nodes are called, where known")
     digest = models.CharField(max_length=64, help_text="SHA-256 of classes and edges; names the cached distance matrix")
+
+    objects: ClassVar[Any] = TaxonomyQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "taxonomies"
+        ordering = ["-id"]
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("corpora:taxonomy", args=[self.pk])
 
 
 class CorpusSource(models.TextChoices):
@@ -53,9 +63,10 @@ class CorpusState(models.TextChoices):
 class Corpus(Shared):
     """Many images addressed by row number ``0 … n_rows-1``; the rows never change after import.
 
-    Files under ``directory``: ``manifest.parquet`` (row, path, size, width, height, sha256, phash, and where given label,
-    mos, reference, group), ``quarantine.parquet`` (path, reason), ``packed.npy`` (tiny images, uint8 N×H×W×3),
-    ``files/`` (whatever was unpacked), ``thumbnails/``.
+    Files under ``directory``: ``manifest.parquet`` (row, path, size, width, height, sha256, phash; where given label,
+    mos, reference, group, notes), ``quarantine.parquet`` (path, reason), ``packed.npy`` (tiny images, uint8 N×H×W×3),
+    ``labels.*.npy`` and ``duplicates.*.npy`` (rows by group), ``files/`` (whatever was unpacked), ``thumbnails/``;
+    during the import also ``import/``.
     """
 
     name = models.CharField(max_length=120, unique=True)
@@ -73,6 +84,12 @@ class Corpus(Shared):
     bytes = models.PositiveBigIntegerField(default=0)
     is_packed = models.BooleanField(default=False, help_text="Tiny images of one size, kept as one uint8 array")
     digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 over the rows' paths and sha256")
+    facts = models.JSONField(
+        default=dict,
+        help_text='Of the import: "skipped" and "notes" (how many by kind), "unknown_labels", "images_per_second"',
+    )
+
+    objects: ClassVar[Any] = CorpusQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "corpora"
@@ -84,6 +101,9 @@ class Corpus(Shared):
     @property
     def directory(self) -> Path:
         return Path(settings.VAR_DIR) / "corpora" / str(self.pk)
+
+    def get_absolute_url(self) -> str:
+        return reverse("corpora:detail", args=[self.pk])
 
 
 class Item(models.Model):

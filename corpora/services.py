@@ -1,0 +1,388 @@
+"""Writes: corpora, items, taxonomies."""
+
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.db import IntegrityError, transaction
+from django.utils.text import Truncator
+
+from accounts.errors import Conflict, DomainError
+from accounts.permissions import require_edit, require_researcher, require_view
+from corpora import importing, locations, media, reading, taxonomies
+from corpora.imaging.decode import UndecodableImage
+from corpora.imaging.picture import picture_of
+from corpora.importers import ImportRefused, ImportRequest, Options
+from corpora.models import Corpus, CorpusSource, CorpusState, Item, Taxonomy, TaxonomyKind
+from corpora.taxonomy import Taxonomy as PureTaxonomy
+from corpora.taxonomy import TaxonomyError, flat, from_csv, imagenet1k
+from jobs.services import job_enqueue
+
+if TYPE_CHECKING:
+    from accounts.models import User
+    from jobs.context import JobContext
+    from jobs.models import Job
+
+logger = logging.getLogger(__name__)
+IMPORT_JOB = "corpora.import"
+UPLOADED_SOURCES = {CorpusSource.ARCHIVE, CorpusSource.LIST, CorpusSource.WEBDATASET, CorpusSource.CIFAR}
+
+
+class RowsUnreadable(DomainError):
+    """Rows that cannot be shown any more. Attribute `rows`: why, by row."""
+
+    def __init__(self, corpus: Corpus, rows: dict[int, str]) -> None:
+        row, reason = next(iter(rows.items()))
+        more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
+        super().__init__(
+            f'Row {row} of corpus "{corpus}" cannot be shown: {reason}{more}. Put the files back as they were at the '
+            "import, or import them again as a new corpus."
+        )
+        self.rows = rows
+
+
+# Corpora
+
+
+def corpus_create(
+    *,
+    name: str,
+    source: str,
+    location: str = "",
+    by: "User",
+    upload: UploadedFile | None = None,
+    options: Mapping[str, Any] | None = None,
+    taxonomy: Taxonomy | None = None,
+    description: str = "",
+    is_public: bool = False,
+) -> Corpus:
+    """Register a corpus and enqueue its import.
+
+    Args:
+        source: a `CorpusSource`.
+        location: absolute path on the server; or
+        upload: an archive, list, shard or CIFAR tar.
+        options: see `corpora.importers.Options`.
+        taxonomy: of the labels; None makes a flat one from their names, where they have names.
+
+    Raises:
+        DomainError: with the field at fault.
+        Denied: no researcher, or a location outside the folders this person may import from.
+    """
+    require_researcher(by, action="import a corpus")
+    name = name.strip()
+    if not name:
+        raise DomainError("A corpus needs a name.", field="name")
+    if source not in CorpusSource.values:
+        choices = ", ".join(CorpusSource.values)
+        raise DomainError(f'Source "{source}" does not exist: choose one of {choices}.', field="source")
+    try:
+        chosen = Options.from_dict(dict(options or {}))
+    except ImportRefused as error:
+        raise DomainError(f"{error}.", field="options") from error
+    if taxonomy is not None:
+        require_view(by, taxonomy)
+    if chosen.root:
+        locations.require_location(chosen.root, by, field="root")
+    path = _keep_upload(upload, source) if upload is not None else locations.require_location(location, by)
+    try:
+        corpus = _corpus_insert(
+            name=name,
+            source=source,
+            location=str(path),
+            options=dict(options or {}),
+            taxonomy=taxonomy,
+            description=description.strip(),
+            is_public=is_public,
+            created_by=by,
+        )
+    except BaseException:
+        _forget_upload(path)
+        raise
+    logger.info("corpus %s created by %s from %s", corpus.pk, by, path)
+    return corpus
+
+
+def _corpus_insert(**values: Any) -> Corpus:
+    try:
+        with transaction.atomic():
+            corpus = Corpus.objects.create(**values)
+            corpus_import_enqueue(corpus=corpus, by=values["created_by"])
+    except IntegrityError:
+        raise Conflict(
+            f'There is a corpus named "{values["name"]}" already: choose another name.', field="name"
+        ) from None
+    return corpus
+
+
+def corpus_import_enqueue(*, corpus: Corpus, by: "User") -> "Job":
+    """The job that imports this corpus; the one that is alive already, if there is one."""
+    return job_enqueue(
+        kind=IMPORT_JOB,
+        title=f"Import of {corpus.name}",
+        payload={"corpus": corpus.pk},
+        by=by,
+        subject=corpus,
+        unique=True,
+    )
+
+
+def corpus_import(*, corpus: Corpus, context: "JobContext") -> dict[str, Any]:
+    """Carry the import out, or go on with it after a crash. Runs inside a job.
+
+    Returns:
+        Rows, quarantined files, images per second.
+
+    Raises:
+        ImportRefused: the source as a whole cannot be imported; the next start begins anew.
+    """
+    if corpus.state == CorpusState.READY:
+        return _summary(corpus)
+    Corpus.objects.filter(pk=corpus.pk).update(state=CorpusState.IMPORTING)
+    place = importing.Place(corpus.directory)
+    place.directory.mkdir(parents=True, exist_ok=True)
+    place.clean()
+    started = time.monotonic()
+    try:
+        listed = importing.write_listing(place, corpus.source, _request(corpus, context))
+        importing.write_parts(place, listed, report=context.report, pixel_limit=settings.PIXEL_LIMIT)
+        seconds = time.monotonic() - started
+        taxonomy, label_index = _labels(corpus, listed, importing.label_names(place, listed))
+        imported = importing.merge(place, listed, label_index, report=context.report)
+    except ImportRefused:
+        place.forget_work()
+        raise
+    corpus.root = listed.root
+    corpus.taxonomy = taxonomy
+    corpus.facts = {
+        "skipped": listed.skipped,
+        "notes": dict(imported.notes),
+        "unknown_labels": importing.unknown_examples(imported.unknown_labels),
+        "images_per_second": round(listed.n_candidates / seconds, 1) if seconds else None,
+    }
+    for field in ("n_rows", "n_quarantined", "n_labelled", "n_duplicate_groups", "bytes", "is_packed", "digest"):
+        setattr(corpus, field, getattr(imported, field))
+    corpus.state = CorpusState.READY
+    corpus.save()
+    place.forget_work()
+    _forget_upload(Path(corpus.location))
+    return _summary(corpus)
+
+
+def corpus_import_ended(*, corpus_id: int, succeeded: bool) -> None:
+    """The import's job is over: a corpus that did not become ready has failed."""
+    if not succeeded:
+        Corpus.objects.filter(pk=corpus_id, state=CorpusState.IMPORTING).update(state=CorpusState.FAILED)
+
+
+def corpus_update(
+    *, corpus: Corpus, by: "User", description: str | None = None, is_public: bool | None = None
+) -> Corpus:
+    """Change what is said about a corpus; its rows never change."""
+    require_edit(by, corpus, action="change")
+    if description is not None:
+        corpus.description = description.strip()
+    if is_public is not None:
+        corpus.is_public = is_public
+    corpus.save(update_fields=["description", "is_public"])
+    return corpus
+
+
+def _summary(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "corpus": corpus.pk,
+        "rows": corpus.n_rows,
+        "quarantined": corpus.n_quarantined,
+        "images_per_second": corpus.facts.get("images_per_second"),
+    }
+
+
+def _request(corpus: Corpus, context: "JobContext") -> ImportRequest:
+    roots = locations.import_roots(corpus.created_by)
+    files = corpus.directory / "files"
+    return ImportRequest(
+        location=Path(corpus.location),
+        unpacked=files,
+        pixels=corpus.directory / importing.PACKED,
+        options=Options.from_dict(corpus.options),
+        within=None if roots is None else tuple(root.resolve() for root in (*roots, Path(corpus.location).parent)),
+        tick=lambda count, unit: context.report(count, None, unit=unit, message="Listing"),
+    )
+
+
+def _labels(corpus: Corpus, listed: importing.Listed, names: set[str]) -> tuple[Taxonomy | None, dict[str, int]]:
+    """The corpus's label space, and the class index of every label as the source writes it."""
+    if corpus.taxonomy is not None:
+        return corpus.taxonomy, _find_all(taxonomies.pure(corpus.taxonomy), names)
+    numbers = {name: int(name) for name in names if name.isdecimal() and int(name) < importing.MAX_CLASSES}
+    if listed.label_names:
+        taxonomy = taxonomy_ensure_flat(names=listed.label_names, by=corpus.created_by, title=corpus.name)
+        return taxonomy, {name: index for name, index in numbers.items() if index < taxonomy.n_classes}
+    if len(numbers) == len(names):
+        return None, numbers
+    ordered = sorted(names)
+    taxonomy = taxonomy_ensure_flat(names=ordered, by=corpus.created_by, title=corpus.name)
+    return taxonomy, {name: index for index, name in enumerate(ordered)}
+
+
+def _find_all(taxonomy: PureTaxonomy, names: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in names:
+        try:
+            found[name] = taxonomy.find(name)
+        except TaxonomyError:
+            continue  # the row keeps no label; the corpus page says how many and which
+    return found
+
+
+def _keep_upload(upload: UploadedFile, source: str) -> Path:
+    """Store an uploaded file under a directory of its own; its name is only the last part of what was sent."""
+    if source not in UPLOADED_SOURCES:
+        raise DomainError("A folder cannot be uploaded: upload it as a zip or tar archive.", field="upload")
+    if (upload.size or 0) > settings.UPLOAD_LIMIT_BYTES:
+        limit = settings.UPLOAD_LIMIT_BYTES // 2**20
+        raise DomainError(
+            f'"{upload.name}" is larger than {limit:,} MB: put it into {locations.inbox()} on the server instead.',
+            field="upload",
+        )
+    name = PurePath(upload.name or "upload").name.lstrip(".")[-200:] or "upload"
+    target = locations.uploads() / uuid.uuid4().hex / name
+    target.parent.mkdir(parents=True)
+    with target.open("wb") as file:
+        for chunk in upload.chunks():
+            file.write(chunk)
+    return target
+
+
+def _forget_upload(path: Path) -> None:
+    """Remove a file that was uploaded for an import; anything else stays."""
+    if path.is_relative_to(locations.uploads()):
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+
+# Items
+
+
+def item_ensure(*, corpus: Corpus, rows: Sequence[int]) -> dict[int, Item]:
+    """The items of these rows; pictures and thumbnails that are not in media yet are copied there.
+
+    Safe to call twice and from several processes at once.
+
+    Raises:
+        RowsUnreadable: after the other rows are done, for files that vanished or changed since the import.
+        DomainError: for a row that does not exist.
+    """
+    wanted = sorted({int(row) for row in rows})
+    existing = set(Item.objects.filter(corpus=corpus, row__in=wanted).values_list("row", flat=True))
+    missing = [row for row in wanted if row not in existing]
+    unreadable: dict[int, str] = {}
+    made = []
+    for record in reading.records_of(corpus, missing, ["row", "path", "sha256"]):
+        try:
+            made.append(_item_of(corpus, record))
+        except UndecodableImage as error:
+            unreadable[record["row"]] = error.reason
+    Item.objects.bulk_create(made, ignore_conflicts=True)
+    if unreadable:
+        raise RowsUnreadable(corpus, unreadable)
+    return {item.row: item for item in Item.objects.filter(corpus=corpus, row__in=wanted).order_by("row")}
+
+
+def _item_of(corpus: Corpus, record: dict[str, Any]) -> Item:
+    content = reading.content_of(corpus, record["row"], record["path"])
+    if isinstance(content, bytes) and reading.sha256_of(content) != record["sha256"]:
+        raise UndecodableImage("the file has changed since the import")
+    picture, thumbnail = picture_of(content, pixel_limit=settings.PIXEL_LIMIT)
+    return Item(
+        corpus=corpus,
+        row=record["row"],
+        sha256=record["sha256"],
+        width=picture.width,
+        height=picture.height,
+        image=media.store("items", picture.data, picture.ending),
+        thumbnail=media.store("thumbnails", thumbnail.data, thumbnail.ending),
+    )
+
+
+# Taxonomies
+
+
+def taxonomy_create(
+    *, name: str, kind: str, by: "User", file: Path | None = None, names: Sequence[str] = (), is_public: bool = False
+) -> Taxonomy:
+    """Add a label space.
+
+    Args:
+        kind: a `TaxonomyKind`: "tree" from `file` (the CSV of docs/formats.md), "flat" from `names`, "imagenet1k".
+
+    Raises:
+        DomainError: with what is wrong in the file, or a name that is taken.
+    """
+    require_researcher(by, action="add a taxonomy")
+    try:
+        value = _taxonomy_value(name.strip(), kind, file, names)
+    except TaxonomyError as error:
+        raise DomainError(f"{error}.", field="file" if kind == TaxonomyKind.TREE else "names") from error
+    return _taxonomy_insert(name.strip(), kind, value, by, is_public)
+
+
+def taxonomy_ensure_imagenet(*, by: "User") -> Taxonomy:
+    """ImageNet-1k over WordNet's nouns, for everybody."""
+    known = Taxonomy.objects.filter(kind=TaxonomyKind.IMAGENET, is_public=True).order_by("pk").first()
+    if known is not None:
+        return known
+    return _taxonomy_insert("ImageNet-1k", TaxonomyKind.IMAGENET, imagenet1k(), by, is_public=True)
+
+
+def taxonomy_ensure_flat(*, names: Sequence[str], by: "User", title: str = "") -> Taxonomy:
+    """A flat taxonomy with these class names by index: one that this person may see, or a new one."""
+    require_researcher(by, action="add a taxonomy")
+    try:
+        value = flat(names)
+    except TaxonomyError as error:
+        raise DomainError(f"{error}.", field="names") from error
+    same = Taxonomy.objects.visible_to(by).filter(kind=TaxonomyKind.FLAT, digest=value.digest)
+    known = same.order_by("pk").first()
+    if known is not None:
+        return known
+    wished = f"{title}: {len(names)} classes" if title else Truncator(", ".join(names)).chars(80)
+    return _taxonomy_insert(_free_name(wished), TaxonomyKind.FLAT, value, by, is_public=False)
+
+
+def _taxonomy_value(name: str, kind: str, file: Path | None, names: Sequence[str]) -> PureTaxonomy:
+    if not name:
+        raise DomainError("A taxonomy needs a name.", field="name")
+    if kind == TaxonomyKind.IMAGENET:
+        return imagenet1k()
+    if kind == TaxonomyKind.FLAT:
+        return flat(names, name)
+    if kind != TaxonomyKind.TREE:
+        choices = ", ".join(TaxonomyKind.values)
+        raise DomainError(f'Kind "{kind}" does not exist: choose one of {choices}.', field="kind")
+    if file is None:
+        raise DomainError("An own hierarchy needs its CSV file.", field="file")
+    return from_csv(file, name)
+
+
+def _taxonomy_insert(name: str, kind: str, value: PureTaxonomy, by: "User", is_public: bool) -> Taxonomy:
+    try:
+        with transaction.atomic():
+            return Taxonomy.objects.create(
+                name=name, kind=kind, created_by=by, is_public=is_public, **taxonomies.row_values(value)
+            )
+    except IntegrityError:
+        raise Conflict(f'There is a taxonomy named "{name}" already: choose another name.', field="name") from None
+
+
+def _free_name(wished: str) -> str:
+    wished = wished[:110]
+    taken = set(Taxonomy.objects.filter(name__startswith=wished).values_list("name", flat=True))
+    if wished not in taken:
+        return wished
+    return next(name for number in range(2, len(taken) + 3) if (name := f"{wished} ({number})") not in taken)
