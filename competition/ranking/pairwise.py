@@ -362,7 +362,7 @@ def _newton(tallies: FloatArray, family: _Family, theta: FloatArray) -> FloatArr
         enough = terms.value - 1e-12 * (1 + np.abs(terms.value))
         for _ in range(MAX_HALVINGS):
             following = evaluate(tallies, theta + step, family)
-            worse = following.value < enough
+            worse = ~(following.value >= enough)  # a step too far may overflow to NaN
             if not worse.any():
                 break
             step[worse] /= 2
@@ -441,10 +441,11 @@ def _chances(gap: FloatArray, theta: FloatArray, family: _Family) -> tuple[Float
     """P(first wins) - P(second wins), P(tie), and the log of the sum of the weights; each (r, p)."""
     half = np.abs(gap) / 2
     weaker = np.exp(-2 * half)
-    tie = np.exp(theta[..., -1:] - half) if family.with_ties else 0.0
-    total = 1 + weaker + tie
-    lead = np.copysign((1 - weaker) / total, gap)
-    return lead, tie / total, np.log(total) + half
+    with np.errstate(over="ignore", invalid="ignore"):
+        tie = np.exp(theta[..., -1:] - half) if family.with_ties else 0.0
+        total = 1 + weaker + tie
+        lead = np.copysign((1 - weaker) / total, gap)
+        return lead, tie / total, np.log(total) + half
 
 
 def _vote_scores(theta: FloatArray, family: _Family) -> FloatArray:

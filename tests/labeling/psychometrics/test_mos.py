@@ -99,7 +99,7 @@ def test_published_maximum_likelihood_equals_a_generic_optimiser():
 
 
 def test_five_ratings_an_item_do_not_run_away():
-    """With as few persons as a campaign has per item, the restricted fit beats plain MOS; the published one does not."""
+    """With as few persons as campaigns have, the restricted fit beats plain MOS; the published one does not."""
     errors, inside = [], []
     for seed in range(15):
         rng = np.random.default_rng(100 + seed)
