@@ -15,9 +15,12 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.urls import reverse
+from simple_history.models import HistoricalRecords
 
 from accounts.models import Shared
 from corpora.models import Item, Taxonomy
+from labeling.querysets import CampaignQuerySet, JudgementQuerySet, SlotQuerySet, TrialQuerySet
 
 SHARE = [MinValueValidator(0.0), MaxValueValidator(0.5)]
 RATE = [MinValueValidator(0.0), MaxValueValidator(1.0)]
@@ -54,8 +57,12 @@ class Campaign(Shared):
     purpose = models.TextField(blank=True, help_text="Shown at the end: what the labels are for")
     instructions = models.TextField(blank=True, help_text="Shown before the first trial")
     consent = models.TextField(blank=True, help_text="What participants agree to; asked once")
-    overlap = models.PositiveSmallIntegerField(default=5, validators=[MinValueValidator(1)], help_text="Judgements per trial")
-    extra_slots = models.PositiveSmallIntegerField(default=2, help_text="More judgements opened on an exact tie, at most")
+    overlap = models.PositiveSmallIntegerField(
+        default=5, validators=[MinValueValidator(1)], help_text="Judgements per trial"
+    )
+    extra_slots = models.PositiveSmallIntegerField(
+        default=2, help_text="More judgements opened on an exact tie, at most"
+    )
     lease_seconds = models.PositiveIntegerField(default=600, validators=[MinValueValidator(10)])
     gold_share = models.FloatField(default=0.0, validators=SHARE, help_text="Share of trials with a known answer")
     gold_warn = models.FloatField(default=0.7, validators=RATE, help_text="Below this share right: a warning")
@@ -68,11 +75,17 @@ class Campaign(Shared):
     opened_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
 
+    objects = CampaignQuerySet.as_manager()  # type: ignore[misc]
+    history = HistoricalRecords(excluded_fields=["state", "opened_at", "completed_at"])
+
     class Meta:
         ordering = ["-id"]
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("labeling:campaign", args=[self.pk])
 
 
 class TrialKind(models.TextChoices):
@@ -107,6 +120,8 @@ class Trial(models.Model):
     explanation = models.CharField(max_length=500, blank=True, help_text="Training: why")
     repeat_of = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="repeats")
 
+    objects = TrialQuerySet.as_manager()
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["campaign", "item", "kind", "classes"], name="trial_asked_once"),
@@ -131,20 +146,32 @@ class Slot(models.Model):
 
         open ──lease──> leased ──judgement──> done
           ^               │ ^                  │
-          └─skip, expiry──┘ └──────undo────────┘
-        (open | leased | done ──trial dropped──> void)
+          └─────skip──────┘ └──────undo────────┘
+        (open | leased ──trial ended without it──> void ──trial reopened──> open)
 
-    A lease that ran out counts as open for the next person; its holder may still answer until then.
+    A lease that ran out counts as open for the next person; its holder may still answer until somebody has taken it.
     """
 
     trial = models.ForeignKey(Trial, models.PROTECT, related_name="slots")
     campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="slots")
-    number = models.PositiveSmallIntegerField(help_text="0 … overlap-1; per-person slots use the person's id space")
+    number = models.PositiveSmallIntegerField(
+        help_text="0 … overlap-1, then extra ones; 0 for slots made for one person"
+    )
     position = models.PositiveIntegerField(help_text="Copy of the trial's, so that claiming reads one table")
     state = models.CharField(max_length=6, choices=SlotState, default=SlotState.OPEN)
     person = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="slots")
     leased_until = models.DateTimeField(null=True, blank=True)
+    taken_from = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Whose lease had run out when it was claimed; tells a late answer from a stranger's",
+    )
     is_shared = models.BooleanField(default=True, help_text="False: made for one person (gold, repeat, training)")
+
+    objects = SlotQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -159,7 +186,7 @@ class Slot(models.Model):
         ]
         indexes = [
             models.Index(fields=["campaign", "state", "position"]),
-            models.Index(fields=["person", "state"]),
+            models.Index(fields=["person", "campaign", "state"]),
         ]
 
     def __str__(self) -> str:
@@ -190,6 +217,8 @@ class Judgement(models.Model):
     viewing = models.JSONField(default=dict, help_text="Sides as shown, window, pixel ratio, zoom, input device")
     created_at = models.DateTimeField(auto_now_add=True)
     superseded_at = models.DateTimeField(null=True, blank=True)
+
+    objects = JudgementQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -274,7 +303,10 @@ class Participation(models.Model):
     trained_at = models.DateTimeField(null=True, blank=True, help_text="When the training trials were finished")
     viewing = models.JSONField(default=dict, help_text="The viewing check: window, pixel ratio, zoom, warnings")
     stopped_at = models.DateTimeField(null=True, blank=True, help_text="Gold fell below the lower bar")
+    served = models.PositiveIntegerField(default=0, help_text="Trials handed out so far; places gold and repeats")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    is_excluded: bool  # annotated where a participation is read for labelling
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["campaign", "person"], name="participation_once")]

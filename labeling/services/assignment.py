@@ -1,0 +1,215 @@
+"""Who judges what next.
+
+A slot is claimed by a conditional UPDATE: of any number of people who want the last one, exactly one gets it. On
+PostgreSQL the candidate is read with FOR UPDATE SKIP LOCKED, so that people do not wait for each other; on SQLite
+transactions begin IMMEDIATE and run one after the other. All requests of one person run one after the other, because
+each locks that person's participation first.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from random import Random
+
+from django.db import transaction
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from accounts.errors import Denied, Gone
+from accounts.models import User
+from labeling.models import Campaign, CampaignState, Judgement, Participation, Slot, SlotState, Trial, TrialKind
+from labeling.querysets import SlotQuerySet, exclusion_in_force
+
+MOST_HELD = 8  # trials one person may hold ahead
+REPEAT_GAP = 8  # answers between a trial and its repeat
+CLAIM_ATTEMPTS = 5
+
+
+def participation_lock(campaign_id: int, person: User) -> Participation:
+    """The person's part with its campaign, locked until the transaction ends.
+
+    Raises:
+        Denied: takes no part, or has not consented.
+    """
+    rows = Participation.objects.filter(campaign=campaign_id, person=person).select_related("campaign")
+    rows = rows.annotate(is_excluded=exclusion_in_force()).select_for_update(of=("self",), no_key=True)
+    participation = rows.first()
+    if participation is None:
+        raise Denied("You take no part in this campaign: open the invite link that you were sent.")
+    return participation
+
+
+def _require_may_label(participation: Participation) -> None:
+    campaign = participation.campaign
+    if campaign.state == CampaignState.DRAFT:
+        raise Denied(f"“{campaign.name}” has not been opened yet: come back later.")
+    if campaign.state == CampaignState.CLOSED:
+        raise Gone(f"“{campaign.name}” was closed: no more answers are needed. Thank you.")
+    if participation.consented_at is None:
+        raise Denied("Agree to take part first: open the campaign's page.")
+    if participation.is_excluded or participation.stopped_at:
+        raise Gone(f"Your part in “{campaign.name}” has ended. Thank you for your time.")
+    if campaign.require_viewing and participation.viewing.get("warnings", ["not checked"]):
+        raise Denied("Your window has not passed the viewing check: follow its advice and check again.")
+
+
+@transaction.atomic
+def slots_lease(*, campaign: Campaign, person: User, count: int = 3) -> list[Slot]:
+    """Make sure that the person holds ``count`` trials, as far as there are any for them, and renew those they hold.
+
+    Returns:
+        What they hold, in the order in which it should be shown; ``slot.trial.item`` is loaded.
+
+    Raises:
+        Denied, Gone: they may not label here (any more), in words.
+    """
+    participation = participation_lock(campaign.pk, person)
+    Slot.objects.filter(campaign=campaign, person=person, state=SlotState.LEASED).update(
+        leased_until=_lease_end(participation.campaign)
+    )
+    return slots_top_up(participation, person, count=count)
+
+
+def slots_top_up(participation: Participation, person: User, *, count: int, after: int = -1) -> list[Slot]:
+    """``slots_lease`` inside a transaction that holds the participation; ``after`` hints at where to look first."""
+    _require_may_label(participation)
+    campaign = participation.campaign
+    held = slots_held(campaign, person)
+    wanted = min(count, MOST_HELD) - len(held)
+    if campaign.state != CampaignState.OPEN or wanted <= 0:
+        return held
+    if participation.trained_at is None:
+        held += _training_slots(participation, person, wanted)
+        if held:
+            return held
+        participation.trained_at = timezone.now()
+        participation.save(update_fields=["trained_at"])
+    served = participation.served
+    for _ in range(wanted):
+        slot = _next_slot(participation, person, after)
+        if slot is None:
+            break
+        held.append(slot)
+        participation.served += 1
+    if participation.served != served and (campaign.gold_share or campaign.repeat_share):
+        participation.save(update_fields=["served"])
+    return held
+
+
+def slots_held(campaign: Campaign, person: User) -> list[Slot]:
+    return list(Slot.objects.filter(campaign=campaign).held_by(person).select_related("trial__item"))
+
+
+def _lease_end(campaign: Campaign) -> datetime:
+    return timezone.now() + timedelta(seconds=campaign.lease_seconds)
+
+
+def _draw(*parts: object) -> Random:
+    """A generator that depends on these values alone."""
+    return Random(blake2b(":".join(map(str, parts)).encode(), digest_size=8).digest())
+
+
+def is_scheduled(*, share: float, served: int, seed: int, person: int, what: str) -> bool:
+    """Whether the trial number ``served`` (from 0) of this person is of the special kind ``what``.
+
+    One place in every block of ``round(1 / share)`` trials is drawn, so the share is kept and the place is not known.
+    """
+    if share <= 0:
+        return False
+    length = max(2, round(1 / share))
+    block, place = divmod(served, length)
+    return place == _draw(seed, person, what, block).randrange(length)
+
+
+def _next_slot(participation: Participation, person: User, after: int) -> Slot | None:
+    campaign = participation.campaign
+    for what, share, take in (
+        ("gold", campaign.gold_share, _gold_slot),
+        ("repeat", campaign.repeat_share, _repeat_slot),
+    ):
+        if is_scheduled(share=share, served=participation.served, seed=campaign.seed, person=person.pk, what=what):
+            slot = take(campaign, person)
+            if slot is not None:
+                return slot
+    return _shared_slot(campaign, person, after)
+
+
+def _shared_slot(campaign: Campaign, person: User, after: int) -> Slot | None:
+    """Claim a shared slot: an open one behind ``after``, else any open one, else one whose lease ran out."""
+    unclaimed = Slot.objects.filter(campaign=campaign).unclaimed()
+    if after >= 0:
+        slot = _claim(campaign, person, lambda _now: unclaimed.filter(position__gt=after))
+        if slot is not None:
+            return slot
+    return _claim(campaign, person, lambda _now: unclaimed) or _claim(
+        campaign, person, lambda now: Slot.objects.filter(campaign=campaign).run_out(now)
+    )
+
+
+def _claim(campaign: Campaign, person: User, candidates: Callable[[datetime], SlotQuerySet]) -> Slot | None:
+    """Claim the first of ``candidates(now)`` that is new to the person and that nobody else is claiming."""
+    for _ in range(CLAIM_ATTEMPTS):
+        now = timezone.now()
+        rows = candidates(now).new_to(person).select_related("trial__item")
+        slot: Slot | None = rows.select_for_update(skip_locked=True, of=("self",), no_key=True).first()
+        if slot is None:
+            return None
+        until = _lease_end(campaign)
+        claimed = Slot.objects.filter(
+            pk=slot.pk, state=slot.state, person=slot.person_id, leased_until=slot.leased_until
+        ).update(state=SlotState.LEASED, person=person, taken_from=Coalesce("person", "taken_from"), leased_until=until)
+        if claimed:
+            slot.state, slot.person, slot.leased_until = SlotState.LEASED, person, until
+            return slot
+    return None
+
+
+def _own_slot(campaign: Campaign, trial: Trial, person: User) -> Slot:
+    return Slot.objects.create(
+        trial=trial,
+        campaign=campaign,
+        number=0,
+        position=trial.position,
+        state=SlotState.LEASED,
+        person=person,
+        leased_until=_lease_end(campaign),
+        is_shared=False,
+    )
+
+
+def _training_slots(participation: Participation, person: User, wanted: int) -> list[Slot]:
+    campaign = participation.campaign
+    trials = Trial.objects.filter(campaign=campaign, kind=TrialKind.TRAINING).exclude(slots__person=person)
+    chosen = trials.select_related("item").order_by("position", "pk")[:wanted]
+    return [_own_slot(campaign, trial, person) for trial in chosen]
+
+
+def _gold_slot(campaign: Campaign, person: User) -> Slot | None:
+    """A gold trial that the person has not had and whose picture they have not judged as an ordinary one."""
+    seen = Slot.objects.filter(campaign=campaign, person=person).values("trial__item")
+    trials = Trial.objects.filter(campaign=campaign, kind=TrialKind.GOLD, state="open").exclude(item__in=seen)
+    ids = list(trials.order_by("pk").values_list("pk", flat=True))
+    if not ids:
+        return None
+    chosen = _draw(campaign.seed, person.pk, "which gold", len(ids)).choice(ids)
+    return _own_slot(campaign, Trial.objects.select_related("item").get(pk=chosen), person)
+
+
+def _repeat_slot(campaign: Campaign, person: User) -> Slot | None:
+    """One of the person's own earlier trials for a second time, at least ``REPEAT_GAP`` answers later."""
+    repeated = Slot.objects.filter(campaign=campaign, person=person, trial__kind=TrialKind.REPEAT)
+    rows = Judgement.objects.in_force().filter(campaign=campaign, person=person, trial__kind=TrialKind.ORDINARY)
+    earlier = list(rows.order_by("-pk").values_list("trial_id", flat=True)[REPEAT_GAP : REPEAT_GAP + 50])
+    done = set(repeated.values_list("trial__repeat_of", flat=True))
+    choices = [trial for trial in earlier if trial not in done]
+    if not choices:
+        return None
+    original = Trial.objects.get(pk=_draw(campaign.seed, person.pk, "which repeat", len(done)).choice(choices))
+    trial, _ = Trial.objects.get_or_create(
+        campaign=campaign,
+        item_id=original.item_id,
+        kind=TrialKind.REPEAT,
+        classes=original.classes,
+        defaults={"position": original.position, "repeat_of": original},
+    )
+    return _own_slot(campaign, trial, person)

@@ -1,0 +1,280 @@
+"""Campaigns and their trials: create, change, open, pause, close, add, drop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import structlog
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from accounts.errors import Conflict, DomainError
+from accounts.models import User
+from accounts.permissions import require_edit, require_researcher
+from corpora.models import Item, Taxonomy
+from labeling.models import (
+    Campaign,
+    CampaignState,
+    Slot,
+    Trial,
+    TrialKind,
+    TrialState,
+    Verdict,
+    VerdictOutcome,
+)
+from labeling.protocols import PROTOCOLS
+from labeling.querysets import SHARED_KINDS
+from labeling.services import settling
+
+log = structlog.get_logger()
+
+SETTINGS = (
+    "purpose", "instructions", "consent", "overlap", "extra_slots", "lease_seconds", "gold_share", "gold_warn",
+    "gold_stop", "gold_minimum", "repeat_share", "require_viewing", "show_agreement", "seed", "is_public",
+)  # fmt: skip
+FIXED_ONCE_OPEN = ("overlap", "seed")
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """A trial to be asked.
+
+    Attributes:
+        item: the picture.
+        classes: the one or two class indices asked about, in any order.
+        kind: ordinary, control, gold or training.
+        expected: gold and training: {class index: true|false}.
+        explanation: training: why.
+    """
+
+    item: Item
+    classes: Sequence[int]
+    kind: str = "ordinary"
+    expected: Mapping[int | str, bool] | None = None
+    explanation: str = ""
+
+
+def campaign_create(
+    *, name: str, taxonomy: Taxonomy, by: User, overlap: int = 5, protocol: str = "verify", **options: Any
+) -> Campaign:
+    """Make a campaign in draft; ``options`` are the settings of ``Campaign`` by field name.
+
+    Raises:
+        Denied: not a researcher.
+        DomainError: an unknown or bad setting; ``field`` names it.
+    """
+    require_researcher(by, action="make campaigns")
+    _require_known(options)
+    campaign = Campaign(
+        name=name.strip(), taxonomy=taxonomy, created_by=by, overlap=overlap, protocol=protocol, **options
+    )
+    _clean(campaign)
+    campaign.save()
+    log.info("campaign_created", campaign=campaign.pk, by=by.pk)
+    return campaign
+
+
+def campaign_update(*, campaign: Campaign, by: User, **changes: Any) -> Campaign:
+    """Change settings; those that judgements rest on are fixed once the campaign has been opened."""
+    require_edit(by, campaign, action="change")
+    name = changes.pop("name", campaign.name)
+    _require_known(changes)
+    for field in FIXED_ONCE_OPEN:
+        if campaign.state != CampaignState.DRAFT and field in changes and changes[field] != getattr(campaign, field):
+            raise DomainError(f"{field} is fixed once a campaign has been opened: make a new campaign.", field=field)
+    campaign.name = name.strip()
+    for field, value in changes.items():
+        setattr(campaign, field, value)
+    _clean(campaign)
+    campaign.save(update_fields=["name", *changes])
+    log.info("campaign_changed", campaign=campaign.pk, by=by.pk, fields=sorted(changes))
+    return campaign
+
+
+def _require_known(options: Mapping[str, Any]) -> None:
+    unknown = sorted(set(options) - set(SETTINGS))
+    if unknown:
+        raise DomainError(f'A campaign has no setting "{unknown[0]}"; it has {", ".join(SETTINGS)}.', field=unknown[0])
+
+
+def _clean(campaign: Campaign) -> None:
+    if campaign.gold_stop > campaign.gold_warn:
+        raise DomainError(
+            f"The bar that stops ({campaign.gold_stop}) must not lie above the one that warns ({campaign.gold_warn}).",
+            field="gold_stop",
+        )
+    try:
+        campaign.full_clean()
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        raise DomainError(f"{field}: {messages[0]}", field=field) from None
+
+
+def _campaign_move(
+    campaign: Campaign, *, by: User, verb: str, to: CampaignState, sources: Sequence[CampaignState]
+) -> None:
+    """Move a campaign from one of ``sources`` to ``to``.
+
+    Raises:
+        Conflict: it is in none of them.
+    """
+    require_edit(by, campaign, action=verb)
+    fields: dict[str, Any] = {"state": to}
+    if to == CampaignState.OPEN and campaign.opened_at is None:
+        fields["opened_at"] = timezone.now()
+    if not Campaign.objects.filter(pk=campaign.pk, state__in=sources).update(**fields):
+        campaign.refresh_from_db(fields=["state"])
+        raise Conflict(f'"{campaign}" is {campaign.state}: only a campaign that is {" or ".join(sources)} can be {to}.')
+    for name, value in fields.items():
+        setattr(campaign, name, value)
+    log.info("campaign_moved", campaign=campaign.pk, to=to, by=by.pk)
+
+
+def campaign_open(*, campaign: Campaign, by: User) -> None:
+    """Let people label."""
+    _campaign_move(
+        campaign, by=by, verb="open", to=CampaignState.OPEN, sources=[CampaignState.DRAFT, CampaignState.PAUSED]
+    )
+
+
+def campaign_pause(*, campaign: Campaign, by: User) -> None:
+    """Hand out no more trials; answers to those already handed out are still taken."""
+    _campaign_move(campaign, by=by, verb="pause", to=CampaignState.PAUSED, sources=[CampaignState.OPEN])
+
+
+def campaign_close(*, campaign: Campaign, by: User) -> None:
+    """End the campaign before completion; nothing more is taken."""
+    live = [CampaignState.DRAFT, CampaignState.OPEN, CampaignState.PAUSED]
+    _campaign_move(campaign, by=by, verb="close", to=CampaignState.CLOSED, sources=live)
+
+
+@transaction.atomic
+def trials_add(*, campaign: Campaign, trials: Sequence[TrialSpec], by: User | None = None) -> list[Trial]:
+    """Ask about pictures; the same picture with the same classes and kind is asked once.
+
+    New trials are handed out in an order drawn from the campaign's seed, after those that were there before. A complete
+    campaign is open again.
+
+    Args:
+        by: who asks; None for another room, which has checked.
+
+    Returns:
+        The trial of each spec, in their order; equal specs share one.
+
+    Raises:
+        Conflict: the campaign is closed.
+        DomainError: classes, kind or expected answers that make no sense.
+    """
+    if by is not None:
+        require_edit(by, campaign, action="add trials to")
+    cleaned = [_spec_clean(campaign, spec) for spec in trials]
+    locked = Campaign.objects.select_for_update(no_key=True).only("state").get(pk=campaign.pk)
+    if locked.state == CampaignState.CLOSED:
+        raise Conflict(f'"{campaign}" is closed: make a new campaign for more trials.')
+    known = _trials_known(campaign, {spec.item.pk for spec in cleaned})
+    fresh = {_ask(spec): spec for spec in cleaned if _ask(spec) not in known}
+    made = _trials_create(campaign, list(fresh.values()))
+    known.update({(trial.item_id, trial.kind, tuple(trial.classes)): trial for trial in made})
+    if locked.state == CampaignState.COMPLETE and any(trial.kind in SHARED_KINDS for trial in made):
+        settling.campaign_reopen(campaign)
+    return [known[_ask(spec)] for spec in cleaned]
+
+
+def _ask(spec: TrialSpec) -> tuple[int, str, tuple[int, ...]]:
+    return spec.item.pk, spec.kind, tuple(spec.classes)
+
+
+def _trials_known(campaign: Campaign, items: set[int]) -> dict[tuple[int, str, tuple[int, ...]], Trial]:
+    rows = Trial.objects.filter(campaign=campaign, item__in=items)
+    return {(trial.item_id, trial.kind, tuple(trial.classes)): trial for trial in rows}
+
+
+def _spec_clean(campaign: Campaign, spec: TrialSpec) -> TrialSpec:
+    protocol = PROTOCOLS[campaign.protocol]
+    classes = protocol.clean_classes(spec.classes, campaign.taxonomy.n_classes)
+    if spec.kind not in TrialKind.values or spec.kind == TrialKind.REPEAT:
+        raise DomainError(f'"{spec.kind}" is no kind of trial that can be added: ordinary, control, gold or training.')
+    needs_answer = spec.kind in {TrialKind.GOLD, TrialKind.TRAINING}
+    if needs_answer != (spec.expected is not None):
+        must = "needs the expected answer" if needs_answer else "has no expected answer"
+        raise DomainError(f"A trial of kind {spec.kind} {must}.", field="expected")
+    expected = None
+    if spec.expected is not None:
+        expected = protocol.clean_value(classes, "answer", {str(key): value for key, value in spec.expected.items()})
+    return TrialSpec(spec.item, classes, str(spec.kind), expected, spec.explanation.strip())
+
+
+def _trials_create(campaign: Campaign, specs: list[TrialSpec]) -> list[Trial]:
+    last = Trial.objects.filter(campaign=campaign).aggregate(last=Max("position"))["last"]
+    start = 0 if last is None else last + 1
+    order = list(range(start, start + len(specs)))
+    Random(f"{campaign.seed}:{start}").shuffle(order)
+    training = sorted(position for spec, position in zip(specs, order, strict=True) if spec.kind == TrialKind.TRAINING)
+    in_turn = iter(training)  # training trials stay in the order in which they were given
+    made = Trial.objects.bulk_create(
+        Trial(
+            campaign=campaign,
+            item=spec.item,
+            kind=spec.kind,
+            position=next(in_turn) if spec.kind == TrialKind.TRAINING else position,
+            classes=spec.classes,
+            expected=spec.expected,
+            explanation=spec.explanation,
+        )
+        for spec, position in zip(specs, order, strict=True)
+    )
+    Slot.objects.bulk_create(
+        (
+            Slot(trial=trial, campaign=campaign, number=number, position=trial.position)
+            for trial in made
+            if trial.kind in SHARED_KINDS
+            for number in range(campaign.overlap)
+        ),
+        batch_size=2000,
+    )
+    return made
+
+
+def gold_add(*, trial: Trial, by: User, expected: Mapping[int | str, bool] | None = None) -> Trial:
+    """Make a gold trial of an ordinary one: with the answer given, or with what its verdict says.
+
+    Raises:
+        DomainError: neither an answer nor a settled verdict without ties.
+    """
+    if expected is None:
+        verdict = Verdict.objects.filter(trial=trial, outcome=VerdictOutcome.SETTLED).first()
+        if verdict is None:
+            raise DomainError("This trial has no settled verdict: give the expected answer.", field="expected")
+        expected = verdict.value
+    spec = TrialSpec(trial.item, trial.classes, TrialKind.GOLD, expected)
+    gold = trials_add(campaign=trial.campaign, trials=[spec], by=by)[0]
+    wanted = {str(key): value for key, value in expected.items()}
+    if gold.expected != wanted or gold.state != TrialState.OPEN:
+        Trial.objects.filter(pk=gold.pk).update(expected=wanted, state=TrialState.OPEN)
+        gold.expected, gold.state = wanted, TrialState.OPEN
+    log.info("gold_set", trial=gold.pk, by=by.pk)
+    return gold
+
+
+def gold_retire(*, trial: Trial, by: User) -> None:
+    """Hand a gold trial to nobody any more; answers given to it still count for those who gave them."""
+    require_edit(by, trial.campaign, action="change the gold of")
+    if trial.kind != TrialKind.GOLD:
+        raise DomainError("Only gold trials are retired.")
+    Trial.objects.filter(pk=trial.pk).update(state=TrialState.DROPPED)
+    log.info("gold_retired", trial=trial.pk, by=by.pk)
+
+
+@transaction.atomic
+def trial_drop(*, trial: Trial, by: User) -> None:
+    """Withdraw an open trial: its remaining slots are void, its verdict is "dropped"."""
+    campaign = trial.campaign
+    require_edit(by, campaign, action="drop trials of")
+    locked = settling.trials_lock([trial.pk])[0]
+    if locked.kind not in SHARED_KINDS or locked.state != TrialState.OPEN:
+        raise Conflict("Only an open trial can be dropped: this one has ended.")
+    settling.trial_withdraw(campaign, locked)
+    log.info("trial_dropped", trial=trial.pk, by=by.pk)

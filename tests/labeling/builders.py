@@ -1,0 +1,95 @@
+"""Small campaigns for the tests of this room and of those above it."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from django.core.files.base import ContentFile
+from django.utils import timezone
+from PIL import Image
+
+from accounts.models import User
+from corpora.models import Corpus, CorpusState, Item, Taxonomy
+from labeling.models import Campaign, Participation, Slot, Trial
+from labeling.services import Recorded, TrialSpec, campaign_create, campaign_open, judgement_record, trials_add
+
+NAMES = ["cat", "dog", "ship", "truck"]
+
+
+def make_taxonomy(by: User, name: str = "animals and vehicles") -> Taxonomy:
+    classes = [
+        {"id": f"n{i}", "name": word, "synonyms": [f"{word} synonym"], "gloss": f"what a {word} is"}
+        for i, word in enumerate(NAMES)
+    ]
+    made, _ = Taxonomy.objects.get_or_create(
+        name=name,
+        defaults={
+            "kind": "flat",
+            "n_classes": len(NAMES),
+            "classes": classes,
+            "digest": hashlib.sha256(name.encode()).hexdigest(),
+            "created_by": by,
+        },
+    )
+    return made
+
+
+def make_corpus(by: User, name: str = "pictures") -> Corpus:
+    return Corpus.objects.get_or_create(
+        name=name, defaults={"source": "folder", "state": CorpusState.READY, "n_rows": 100_000, "created_by": by}
+    )[0]
+
+
+def make_items(
+    by: User, count: int, *, size: tuple[int, int] = (32, 32), files: bool = True, start: int = 0
+) -> list[Item]:
+    """Items with a real picture each (``files``), or with the names of pictures only."""
+    corpus = make_corpus(by)
+    rows = []
+    for row in range(start, start + count):
+        item = Item(corpus=corpus, row=row, sha256=f"{row:064x}", width=size[0], height=size[1])
+        item.image.name, item.thumbnail.name = f"items/{row}.png", f"thumbnails/{row}.png"
+        if files:
+            buffer = io.BytesIO()
+            Image.new("RGB", size, (row * 37 % 256, row * 91 % 256, 120)).save(buffer, "PNG")
+            for field in (item.image, item.thumbnail):
+                field.save(f"{row}.png", ContentFile(buffer.getvalue()), save=False)
+        rows.append(item)
+    return Item.objects.bulk_create(rows)
+
+
+def make_campaign(
+    by: User, *, trials: int = 3, classes: Sequence[int] = (0, 1), files: bool = False, **options: Any
+) -> Campaign:
+    """An open campaign with ``trials`` ordinary trials."""
+    campaign = campaign_create(name="cats and dogs", taxonomy=make_taxonomy(by), by=by, **options)
+    campaign_open(campaign=campaign, by=by)
+    if trials:
+        items = make_items(by, trials, files=files)
+        trials_add(campaign=campaign, trials=[TrialSpec(item, classes) for item in items], by=by)
+    return campaign
+
+
+def make_person(campaign: Campaign, name: str, *, consented: bool = True) -> User:
+    person = User.objects.create_user(name)
+    Participation.objects.create(campaign=campaign, person=person, consented_at=timezone.now() if consented else None)
+    return person
+
+
+def give(
+    slot: Slot | int, person: User, *, kind: str = "answer", value: Any = None, key: Any = None, **more: Any
+) -> Recorded:
+    """Answer a slot: by default "yes" to everything."""
+    if value is None and kind == "answer":
+        trial = slot.trial if isinstance(slot, Slot) else Slot.objects.get(pk=slot).trial
+        value = {str(index): True for index in trial.classes}
+    fields: dict[str, Any] = {"presented_at": timezone.now(), "milliseconds": 900, "viewing": {"device": "keyboard"}}
+    return judgement_record(
+        slot=slot, person=person, kind=kind, value=value or {}, key=key or uuid4(), **(fields | more)
+    )
+
+
+def trial_of(campaign: Campaign, position: int = 0) -> Trial:
+    return campaign.trials.order_by("position")[position]
