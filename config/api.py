@@ -4,10 +4,13 @@ from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import DefaultRouter
 
+from corpora.api import CorpusViewSet, TaxonomyViewSet
 from jobs.api import JobViewSet
 
 router = DefaultRouter()
 router.register("jobs", JobViewSet, basename="job")
+router.register("corpora", CorpusViewSet, basename="corpus")
+router.register("taxonomies", TaxonomyViewSet, basename="taxonomy")
 
 app_name = "api"
 urlpatterns: list[URLPattern | URLResolver] = [

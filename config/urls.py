@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.http import HttpResponse
 from django.urls import include, path
 
+from corpora.views import media
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
@@ -11,4 +13,6 @@ urlpatterns = [
     path("healthz", lambda request: HttpResponse("ok", content_type="text/plain")),
     path("api/v1/", include("config.api")),
     path("jobs/", include("jobs.urls")),
+    path("corpora/", include("corpora.urls")),
+    path("media/<path:name>", media, name="media"),
 ]
