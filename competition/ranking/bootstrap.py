@@ -145,7 +145,7 @@ def centred(scores: FloatArray, score: FloatArray) -> FloatArray:
 
     Annotators drawn again agree less with each other than the people they are drawn from, which moves every replicate
     towards equal models; without this the interval of a far-off model can miss its own score
-    (docs/decisions/ranking-intervals.md).
+    (docs/decisions/0003-ranking-intervals.md).
     """
     logarithm = np.log(scores)
     mean = logarithm.mean(axis=0) if len(scores) else 0.0

@@ -10,7 +10,7 @@ Terms
 
 Source: "I Am Going MAD: Maximum Discrepancy Competition for Comparing Classifiers Adaptively", arXiv 2002.10648,
 section 2.2. The smoothing, the treatment of missing duels and everything batched are this project's
-(docs/decisions/missing-duels.md).
+(docs/decisions/0002-missing-duels.md).
 """
 
 from typing import Literal, get_args

@@ -80,7 +80,7 @@ class Standing:
     images      n (m, m): labelled images of duel {i, j}
     accuracy    a (m, m): c / n, NaN where the duel has no labelled image
     ratio       B (m, m): the matrix whose Perron vector is the score; off the diagonal, 0 marks a missing duel whose
-                value is implied by the others (docs/decisions/missing-duels.md)
+                value is implied by the others (docs/decisions/0002-missing-duels.md)
     component   (m,) number of the group of models that labelled duels connect; ranks between groups mean nothing
     score, low, high, rank, rank_best, rank_worst, n_images  (m,), as in Place
     cases       case I/II/III counts of every duel with labelled images
