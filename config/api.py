@@ -6,8 +6,12 @@ from rest_framework.routers import DefaultRouter
 
 from corpora.api import CorpusViewSet, TaxonomyViewSet
 from jobs.api import JobViewSet
+from models_zoo.api import ModelViewSet, ScoresViewSet, VersionViewSet
 
 router = DefaultRouter()
+router.register("models", ModelViewSet, basename="model")
+router.register("versions", VersionViewSet, basename="version")
+router.register("scores", ScoresViewSet, basename="scores")
 router.register("jobs", JobViewSet, basename="job")
 router.register("corpora", CorpusViewSet, basename="corpus")
 router.register("taxonomies", TaxonomyViewSet, basename="taxonomy")

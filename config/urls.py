@@ -12,6 +12,7 @@ urlpatterns = [
     path("account/", include("accounts.urls")),
     path("healthz", lambda request: HttpResponse("ok", content_type="text/plain")),
     path("api/v1/", include("config.api")),
+    path("models/", include("models_zoo.urls")),
     path("jobs/", include("jobs.urls")),
     path("corpora/", include("corpora.urls")),
     path("media/<path:name>", media, name="media"),

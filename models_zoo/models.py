@@ -8,9 +8,12 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import models
+from django.urls import reverse
+from simple_history.models import HistoricalRecords
 
 from accounts.models import Shared
 from corpora.models import Corpus, Taxonomy
+from models_zoo.querysets import ModelQuerySet, ScoresQuerySet, VersionQuerySet
 
 
 class Task(models.TextChoices):
@@ -26,12 +29,18 @@ class Model(Shared):
     description = models.TextField(blank=True)
     licence = models.CharField(max_length=120, blank=True)
     source_url = models.CharField(max_length=500, blank=True, help_text="Paper or repository it comes from")
+    history = HistoricalRecords()
+
+    objects = ModelQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("models_zoo:model", args=[self.pk])
 
 
 class VersionKind(models.TextChoices):
@@ -47,6 +56,11 @@ class VersionState(models.TextChoices):
     REFUSED = "refused", "Refused"
 
 
+class Outputs(models.TextChoices):
+    LOGITS = "logits", "Logits: a softmax makes the confidence"
+    PROBABILITIES = "probabilities", "Probabilities: taken as they are"
+
+
 class Version(models.Model):
     """An immutable set of weights or predictions.
 
@@ -59,7 +73,9 @@ class Version(models.Model):
     architecture = models.CharField(max_length=120, blank=True, help_text="Registry name, for kind torch")
     arch_kwargs = models.JSONField(default=dict, blank=True)
     preprocessing = models.JSONField(default=dict, blank=True, help_text="models_zoo.adapters.Preprocessing as a dict")
+    outputs = models.CharField(max_length=13, choices=Outputs, default=Outputs.LOGITS)
     file = models.CharField(max_length=300, blank=True, help_text="Path under VAR_DIR, named by content")
+    file_name = models.CharField(max_length=255, blank=True, help_text="What its owner called the file")
     sha256 = models.CharField(max_length=64, blank=True)
     size_bytes = models.PositiveBigIntegerField(default=0)
     corpus = models.ForeignKey(Corpus, models.PROTECT, null=True, blank=True, help_text="For predictions files")
@@ -71,8 +87,12 @@ class Version(models.Model):
     macs = models.PositiveBigIntegerField(null=True, help_text="Multiply-accumulates per image")
     milliseconds = models.FloatField(null=True, help_text="CPU time per image, one thread")
     megabytes = models.FloatField(null=True, help_text="Peak memory of one forward pass")
+    notes = models.JSONField(default=list, help_text="What the check found worth a look, though no reason to refuse")
+    verified_at = models.DateTimeField(null=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = VersionQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["model", "label"], name="version_label_once_per_model")]
@@ -80,6 +100,9 @@ class Version(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model.name} {self.label}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("models_zoo:version", args=[self.pk])
 
     @property
     def path(self) -> Path:
@@ -101,9 +124,14 @@ class Scores(models.Model):
     n_missing = models.PositiveBigIntegerField(default=0, help_text="Rows that could not be decoded")
     accuracy = models.FloatField(null=True, help_text="On the corpus's own labels, where it has them")
     images_per_second = models.FloatField(null=True)
-    digest = models.CharField(max_length=64, blank=True)
+    summary = models.JSONField(
+        default=dict, help_text="Counts per class and per tenth of confidence, kept so that no page reads the columns"
+    )
+    digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the columns")
     created_at = models.DateTimeField(auto_now_add=True)
     completed_at = models.DateTimeField(null=True)
+
+    objects = ScoresQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "scores"
@@ -111,6 +139,9 @@ class Scores(models.Model):
 
     def __str__(self) -> str:
         return f"{self.version} on {self.corpus}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("models_zoo:scores", args=[self.version_id, self.corpus_id])
 
     @property
     def directory(self) -> Path:

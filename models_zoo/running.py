@@ -1,0 +1,315 @@
+"""The writes that run networks: checking a version, scoring a corpus, looking at one picture.
+
+They are re-exported by ``models_zoo.services`` and called by jobs and commands. Torch is imported inside the functions:
+importing this module is free.
+"""
+
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.errors import DomainError
+from corpora.models import Corpus, CorpusState
+from corpora.reading import manifest_of, row_source
+from models_zoo.engine.scores import ScoreStore
+from models_zoo.models import Scores, ScoresState, Version, VersionKind, VersionState
+from models_zoo.reading import class_names, version_spec
+from models_zoo.summaries import scores_summarise
+
+if TYPE_CHECKING:
+    from jobs.context import JobContext
+    from models_zoo.engine.predictions import Predictions
+
+logger = structlog.get_logger(__name__)
+LOCK_POLL_SECONDS = 0.5
+N_GUESSES = 5
+
+
+def version_verify(*, version: Version) -> Version:
+    """Check a version: a dry forward for networks, the alignment with the corpus for predictions (which become scores).
+
+    A version that does not pass is refused with the reason; one that was checked already stays as it is.
+
+    Returns:
+        The version, verified or refused.
+    """
+    if version.state != VersionState.CHECKING:
+        return version
+    try:
+        found = _predictions_verify(version) if version.kind == VersionKind.PREDICTIONS else _network_verify(version)
+    except (ValueError, DomainError) as error:
+        version_refuse(version=version, reason=_reason(version, error))
+    else:
+        checking = Version.objects.filter(pk=version.pk, state=VersionState.CHECKING)
+        if checking.update(state=VersionState.VERIFIED, verified_at=timezone.now(), **found):
+            logger.info("version_verified", version=version.pk, **found)
+    version.refresh_from_db()
+    return version
+
+
+def version_refuse(*, version: Version, reason: str) -> bool:
+    """Refuse a version that is being checked; False when it no longer is."""
+    checking = Version.objects.filter(pk=version.pk, state=VersionState.CHECKING)
+    refused = bool(checking.update(state=VersionState.REFUSED, refusal=reason))
+    if refused:
+        logger.info("version_refused", version=version.pk, reason=reason)
+    return refused
+
+
+def _predictions_verify(version: Version) -> dict[str, Any]:
+    """Align the file with its corpus and keep it as scores at once."""
+    from models_zoo.engine.predictions import align, read_predictions, store_predictions
+
+    corpus = version.corpus
+    assert corpus is not None, "version_add requires a corpus of predictions"
+    _require_unchanged(version)
+    taxonomy = version.model.taxonomy
+    chosen = _one_of(version, read_predictions(version.path))
+    paths = pa.chunked_array([batch.column(0) for batch in manifest_of(corpus).batches(["path"])], pa.string())
+    aligned = align(chosen, paths, n_classes=taxonomy.n_classes, class_names=class_names(taxonomy))
+    store_predictions(
+        aligned,
+        _directory(version, corpus),
+        n_classes=taxonomy.n_classes,
+        version=f"{version.sha256}:{chosen.name}",
+        corpus=corpus.digest,
+    )
+    scores_complete(version=version, corpus=corpus, has_confidence=aligned.confidences is not None)
+    return {} if aligned.confidences is not None else {"notes": ["gives no confidences: filters by confidence are off"]}
+
+
+def _one_of(version: Version, models: "list[Predictions]") -> "Predictions":
+    """The model of a predictions file that the version is: the only one, or the one that bears its name.
+
+    Raises:
+        DomainError: naming the models, when none does.
+    """
+    if len(models) == 1:
+        return models[0]
+    for name in (version.label, version.model.name):
+        for model in models:
+            if model.name == name:
+                return model
+    names = ", ".join(model.name for model in models[:8])
+    raise DomainError(
+        f'"{version.file_name}" holds {len(models)} models ({names}{", …" if len(models) > 8 else ""}): '
+        "give the version the name of one of them as its label"
+    )
+
+
+def _require_unchanged(version: Version) -> None:
+    """Raise DomainError when the stored file is not the one that was added."""
+    from models_zoo.adapters.spec import file_sha256
+
+    if file_sha256(version.path) != version.sha256:
+        raise DomainError(f'the stored file of "{version}" was changed or damaged: add it again as another version')
+
+
+def scores_require(*, versions: Sequence[Version], corpus: Corpus) -> None:
+    """Check that versions can be scored on a corpus.
+
+    Raises:
+        DomainError: no versions, an unverified one, predictions for another corpus, or a corpus that is not ready.
+    """
+    if not versions:
+        raise DomainError("No version was chosen: choose at least one.", field="versions")
+    if corpus.state != CorpusState.READY:
+        raise DomainError(
+            f'Corpus "{corpus}" is {corpus.get_state_display().lower()}: wait for its import, or import it again.',
+            field="corpus",
+        )
+    for version in versions:
+        if version.state != VersionState.VERIFIED:
+            why = version.refusal or "its check has not ended yet"
+            raise DomainError(f'"{version}" cannot score: it is {version.get_state_display().lower()} ({why}).')
+        if version.kind == VersionKind.PREDICTIONS and version.corpus_id != corpus.pk:
+            raise DomainError(
+                f'"{version}" is a predictions file for corpus "{version.corpus}" and says nothing about "{corpus}": '
+                "add the version's predictions for it, or its weights."
+            )
+
+
+def _network_verify(version: Version) -> dict[str, Any]:
+    """What the dry run measured, as columns of the version."""
+    from models_zoo.adapters.verify import verify
+
+    report = verify(version_spec(version), n_classes=version.model.taxonomy.n_classes)
+    return {
+        "parameters": report.parameters,
+        "macs": report.macs,
+        "milliseconds": report.seconds_per_image * 1e3,
+        "megabytes": None if report.peak_bytes is None else report.peak_bytes / 1e6,
+        "notes": list(report.notes),
+    }
+
+
+def scores_ensure(*, versions: Sequence[Version], corpus: Corpus, context: "JobContext") -> list[Scores]:
+    """Score what is not scored yet; runs inside a job, goes on where an earlier attempt stopped.
+
+    Versions that prepare images alike share one decode. Finished shards survive a kill; the columns are the same bytes
+    however often the work was interrupted.
+
+    Returns:
+        Complete scores, in the order of ``versions`` (which need ``model__taxonomy``).
+
+    Raises:
+        DomainError: as ``scores_require``; and when a file of a version was changed since it was added.
+    """
+    scores_require(versions=versions, corpus=corpus)
+    for version in versions:
+        Scores.objects.get_or_create(version=version, corpus=corpus)
+    _directory(versions[0], corpus).parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        for version in sorted(versions, key=lambda version: version.pk):
+            stack.enter_context(_held(_directory(version, corpus).with_suffix(".lock"), context))
+        lacking = [version for version in versions if not _is_scored(version, corpus)]
+        if lacking:
+            _score(lacking, corpus, context)
+    found = Scores.objects.filter(version__in=versions, corpus=corpus).select_related("corpus", "version__model")
+    rows = {row.version_id: row for row in found}
+    return [rows[version.pk] for version in versions]
+
+
+def _score(versions: Sequence[Version], corpus: Corpus, context: "JobContext") -> None:
+    """Run the engine over the corpus, then count and sign what came out."""
+    from models_zoo.engine.run import score
+
+    n_rows, n = corpus.n_rows, len(versions)
+    names = ", ".join(str(version) for version in versions)
+    context.report(done=0, total=n_rows, unit="images", message=f"Loading {names}")
+    report = score(
+        row_source(corpus),
+        [version_spec(version) for version in versions],
+        [_directory(version, corpus) for version in versions],
+        progress=lambda done, total: context.report(done=done // n, message=f"Scoring {names}"),
+        device=device(),
+        cache_dir=Path(settings.VAR_DIR) / "exports",
+    )
+    context.report(done=n_rows, message="Counting")
+    rate = report.n_scored / n / report.seconds if report.n_scored else None
+    for version in versions:
+        scores = scores_complete(version=version, corpus=corpus)
+        if rate is not None:
+            Scores.objects.filter(pk=scores.pk).update(images_per_second=rate)
+
+
+def scores_complete(*, version: Version, corpus: Corpus, has_confidence: bool = True) -> Scores:
+    """Count what an assembled store says, and mark its scores as complete.
+
+    Returns:
+        The scores, with accuracy where the corpus is labelled in the version's own label space.
+    """
+    store = ScoreStore.open(_directory(version, corpus))
+    classes, confidences = store.read()
+    labels = labels_of(corpus) if corpus.taxonomy_id == version.model.taxonomy_id else None
+    summary = scores_summarise(
+        classes, confidences if has_confidence else None, labels, version.model.taxonomy.n_classes
+    )
+    labelled = summary.get("n_labelled", 0)
+    scores, _ = Scores.objects.update_or_create(
+        version=version,
+        corpus=corpus,
+        defaults={
+            "state": ScoresState.COMPLETE,
+            "has_confidence": has_confidence,
+            "n_missing": summary["n_missing"],
+            "accuracy": summary["n_correct"] / labelled if labelled else None,
+            "summary": summary,
+            "digest": store.digest(),
+            "completed_at": timezone.now(),
+        },
+    )
+    logger.info("scores_completed", version=version.pk, corpus=corpus.pk, digest=scores.digest)
+    return scores
+
+
+def labels_of(corpus: Corpus) -> np.ndarray | None:
+    """(n_rows,) int32 class indices of the corpus's own labels, -1 where there is none; None without any label."""
+    if not corpus.n_labelled:
+        return None
+    labels = manifest_of(corpus).column("label").astype(np.float64)
+    return np.where(np.isnan(labels), -1, labels).astype(np.int32)
+
+
+def device() -> str:
+    """Where networks run on this machine."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def picture_try(*, versions: Sequence[Version], file: str, context: "JobContext") -> dict[str, Any]:
+    """What versions see in an uploaded picture, which is removed whatever comes of it.
+
+    Returns:
+        JSON-ready: ``width``, ``height``, and ``answers``: per version its name and ``top``, the five likeliest classes
+        with ``index``, ``name`` and ``probability``.
+
+    Raises:
+        DomainError: when the file is no picture, has too many pixels, or is gone.
+    """
+    from corpora.imaging.decode import UndecodableImage, decode_rgb
+
+    path = Path(settings.VAR_DIR) / "tries" / Path(file).name
+    try:
+        pixels = decode_rgb(path.read_bytes(), pixel_limit=settings.PIXEL_LIMIT)
+    except FileNotFoundError:
+        raise DomainError("The picture was removed already: upload it again.") from None
+    except UndecodableImage as error:
+        raise DomainError(f"The picture cannot be read: {error.reason}.") from error
+    finally:
+        path.unlink(missing_ok=True)
+    answers = []
+    for version in versions:
+        context.report(message=f"Asking {version}")
+        answers.append({"version": str(version), "top": _guesses(version, pixels)})
+    return {"width": pixels.shape[1], "height": pixels.shape[0], "answers": answers}
+
+
+def _guesses(version: Version, pixels: np.ndarray) -> list[dict[str, Any]]:
+    from models_zoo.adapters.load import load
+    from models_zoo.engine.single import top_classes
+
+    spec = version_spec(version)
+    names = class_names(version.model.taxonomy)
+    best = top_classes(spec, load(spec, n_images=1), pixels, count=N_GUESSES)
+    return [{"index": index, "name": names[index], "probability": probability} for index, probability in best]
+
+
+def _directory(version: Version, corpus: Corpus) -> Path:
+    return Scores(version=version, corpus=corpus).directory
+
+
+def _is_scored(version: Version, corpus: Corpus) -> bool:
+    """Complete in the database, and the columns are where they belong."""
+    complete = Scores.objects.filter(version=version, corpus=corpus, state=ScoresState.COMPLETE).exists()
+    return complete and ScoreStore.open(_directory(version, corpus)).is_complete()
+
+
+@contextmanager
+def _held(file: Path, context: "JobContext") -> Iterator[None]:
+    """Only one process writes one store; the kernel lets go of the lock when its holder dies."""
+    with file.open("w") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                context.report(message="Waiting for another job that scores the same")
+                time.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
+def _reason(version: Version, error: Exception) -> str:
+    """An error as a sentence that calls the file what its owner calls it."""
+    text = str(error).replace(version.path.name, version.file_name).replace(version.path.stem, version.file_name)
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -1,0 +1,394 @@
+"""Writes: models, versions, and what they say about a corpus.
+
+Every function checks that the person may do it, writes, logs. Those that run networks (``version_verify``,
+``scores_ensure``, ``picture_try``) are for jobs and commands: they import torch through ``models_zoo.running``.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+import structlog
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+
+from accounts.errors import Conflict, DomainError
+from accounts.permissions import require_edit, require_researcher, require_view
+from corpora.models import Corpus, CorpusState, Taxonomy
+from jobs.models import Job
+from jobs.services import job_enqueue
+from models_zoo.adapters.spec import Preprocessing, VersionRefused, VersionSpec
+from models_zoo.architectures import UnknownArchitecture, architecture_card
+from models_zoo.models import Model, Outputs, Version, VersionKind, VersionState
+from models_zoo.reading import label_space
+from models_zoo.running import picture_try, scores_ensure, scores_require, version_refuse, version_verify
+from models_zoo.storage import StoredFile, file_discard_unused, file_store
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+__all__ = [
+    "label_space_require",
+    "model_create",
+    "model_update",
+    "picture_try",
+    "picture_try_request",
+    "scores_ensure",
+    "scores_request",
+    "scores_require",
+    "version_add",
+    "version_delete",
+    "version_recheck",
+    "version_refuse",
+    "version_verify",
+]
+logger = structlog.get_logger(__name__)
+PICTURE_LIMIT_BYTES = 32 * 2**20
+PICTURE_FORGOTTEN_SECONDS = 3600
+MODEL_FIELDS = {"name", "description", "licence", "source_url", "is_public"}
+
+
+def model_create(
+    *,
+    name: str,
+    taxonomy: Taxonomy,
+    by: "User",
+    description: str = "",
+    licence: str = "",
+    source_url: str = "",
+    is_public: bool = False,
+) -> Model:
+    """Enter a model, without versions yet.
+
+    Raises:
+        Denied: for people who are no researchers, or may not see the taxonomy.
+        DomainError: for an empty or taken name, or a source that is no web address.
+    """
+    require_researcher(by, action="add models")
+    name = " ".join(name.split())
+    if not name:
+        raise DomainError("The model has no name: give one.", field="name")
+    _require_web_address(source_url)
+    try:
+        with transaction.atomic():
+            model: Model = Model.objects.create(
+                name=name,
+                taxonomy=taxonomy,
+                description=description,
+                licence=licence,
+                source_url=source_url,
+                is_public=is_public,
+                created_by=by,
+            )
+    except IntegrityError:
+        raise DomainError(f'There is a model "{name}" already: choose another name.', field="name") from None
+    logger.info("model_created", model=model.pk, name=name, by=by.pk)
+    return model
+
+
+def model_update(*, model: Model, by: "User", **fields: Any) -> Model:
+    """Change what the card says; the label space stays, since versions were checked against it.
+
+    Raises:
+        Denied: for people who may not edit the model.
+        DomainError: for a taken name, or a source that is no web address.
+    """
+    require_edit(by, model, action="change the model")
+    unknown = sorted(set(fields) - MODEL_FIELDS)
+    if unknown:
+        raise DomainError(f'A model\'s "{unknown[0]}" cannot be changed: {", ".join(sorted(MODEL_FIELDS))} can.')
+    _require_web_address(fields.get("source_url", ""))
+    for field, value in fields.items():
+        setattr(model, field, value)
+    try:
+        with transaction.atomic():
+            model.save()
+    except IntegrityError:
+        raise DomainError(f'There is a model "{model.name}" already: choose another name.', field="name") from None
+    logger.info("model_updated", model=model.pk, fields=sorted(fields), by=by.pk)
+    return model
+
+
+def version_add(
+    *,
+    model: Model,
+    label: str,
+    kind: VersionKind | str,
+    by: "User",
+    file: Path | UploadedFile,
+    architecture: str = "",
+    arch_kwargs: dict[str, Any] | None = None,
+    preprocessing: Preprocessing | dict[str, Any] | None = None,
+    outputs: Outputs | str = Outputs.LOGITS,
+    corpus: Corpus | None = None,
+    parents: Sequence[Version] = (),
+) -> Version:
+    """Enter a set of weights (or predictions) and have a worker check it (job ``models_zoo.verify``).
+
+    Args:
+        file: copied into the store under its content hash; what it is, is told from its content.
+        architecture, arch_kwargs: kind torch: a name of the registry and its builder's arguments; ``num_classes`` is
+            filled in from the model's taxonomy.
+        preprocessing: how an image becomes the input; a dict has the fields of ``Preprocessing``.
+        corpus: kind predictions: the corpus that the file speaks about.
+        parents: versions that this one was made from.
+
+    Raises:
+        Denied: for people who may not edit the model, or not see the corpus or a parent.
+        DomainError: for a taken label, a file of the wrong type or size, an unknown architecture, bad preprocessing.
+    """
+    require_edit(by, model, action="add versions to")
+    label = " ".join(label.split())
+    if not label:
+        raise DomainError('The version has no label: give one, such as "v1".', field="label")
+    if model.versions.filter(label=label).exists():
+        raise _label_taken(model, label)
+    for parent in parents:
+        require_view(by, parent.model)
+    if kind == VersionKind.PREDICTIONS:
+        corpus = _predicted_corpus(corpus, by)
+        description: dict[str, Any] = {"corpus": corpus}
+    else:
+        description = _description(model, kind, architecture, arch_kwargs or {}, preprocessing, outputs)
+    stored = file_store(file, kind=kind)
+    try:
+        version = _version_insert(model, label, kind, by, stored, description, parents)
+    except IntegrityError:
+        file_discard_unused(stored)
+        raise _label_taken(model, label) from None
+    logger.info("version_added", version=version.pk, model=model.pk, kind=str(kind), sha256=stored.sha256, by=by.pk)
+    return version
+
+
+def version_recheck(*, version: Version, by: "User") -> Job:
+    """Check a refused version again, after what stood in its way was changed on the server.
+
+    Raises:
+        Denied: for people who may not edit the model.
+        Conflict: when it was not refused.
+    """
+    require_edit(by, version.model, action="check versions of")
+    with transaction.atomic():
+        refused = Version.objects.filter(pk=version.pk, state=VersionState.REFUSED)
+        if not refused.update(state=VersionState.CHECKING, refusal=""):
+            raise Conflict(f'"{version}" was not refused: there is nothing to check again.')
+        version.refresh_from_db()
+        return _verify_enqueue(version, by)
+
+
+def version_delete(*, version: Version, by: "User") -> None:
+    """Remove a version that nothing was made with; its file goes when no other version has it.
+
+    Raises:
+        Denied: for people who may not edit the model.
+        Conflict: when it has scores, competes, or others were made from it.
+    """
+    require_edit(by, version.model, action="delete versions of")
+    if version.children.exists():
+        raise Conflict(f'"{version}" cannot be deleted: other versions were made from it.')
+    stored = StoredFile(version.file, version.sha256, version.size_bytes, version.label)
+    number, name = version.pk, str(version)
+    try:
+        version.delete()
+    except ProtectedError:
+        raise Conflict(
+            f'"{name}" cannot be deleted: it has scores or competes. They would lose their meaning.'
+        ) from None
+    file_discard_unused(stored)
+    logger.info("version_deleted", version=number, name=name, by=by.pk)
+
+
+def scores_request(*, versions: Sequence[Version], corpus: Corpus, by: "User") -> Job:
+    """Have a worker score versions on a corpus (job ``models_zoo.score``); the live job where there is one already.
+
+    Raises:
+        Denied: for people who are no researchers, or may not see the corpus or a version.
+        DomainError: as ``scores_require``.
+    """
+    require_researcher(by, action="score models")
+    require_view(by, corpus)
+    for model in {version.model for version in versions}:
+        require_view(by, model)
+    scores_require(versions=versions, corpus=corpus)
+    names = ", ".join(str(version) for version in versions)
+    numbers = sorted(version.pk for version in versions)
+    live = (
+        Job.objects.live().filter(kind="models_zoo.score", payload={"versions": numbers, "corpus": corpus.pk}).first()
+    )
+    if live is not None:
+        return live
+    job = job_enqueue(
+        kind="models_zoo.score",
+        title=f"Score {names} on {corpus}",
+        payload={"versions": numbers, "corpus": corpus.pk},
+        by=by,
+        subject=versions[0] if len(versions) == 1 else corpus,
+    )
+    logger.info("scores_requested", versions=numbers, corpus=corpus.pk, job=str(job.pk), by=by.pk)
+    return job
+
+
+def label_space_require(*, versions: Sequence[Version]) -> Taxonomy:
+    """The label space that all versions share.
+
+    Raises:
+        DomainError: when they have several, naming who has which.
+    """
+    spaces = label_space(versions)
+    if len(spaces) == 1:
+        return next(iter(spaces))
+    said = "; ".join(
+        f'"{taxonomy}" ({taxonomy.n_classes} classes): {", ".join(str(version) for version in members)}'
+        for taxonomy, members in spaces.items()
+    )
+    raise DomainError(
+        f"These versions predict in different label spaces, so their answers cannot be compared: {said}. "
+        "Choose versions of one label space.",
+        field="versions",
+    )
+
+
+def picture_try_request(*, versions: Sequence[Version], picture: UploadedFile, by: "User") -> Job:
+    """Have a worker look at a picture (job ``models_zoo.try``), which is removed when it has answered.
+
+    Raises:
+        Denied: for people who may not see a version.
+        DomainError: for a version that cannot look at pictures, or a picture that is too large or empty.
+    """
+    for version in versions:
+        require_view(by, version.model)
+        if version.state != VersionState.VERIFIED or version.kind == VersionKind.PREDICTIONS:
+            raise DomainError(f'"{version}" cannot look at a picture: choose a verified version that holds a network.')
+    if not picture.size:
+        raise DomainError("The picture is empty: choose another file.", field="picture")
+    if picture.size > PICTURE_LIMIT_BYTES:
+        raise DomainError(
+            f"The picture has {picture.size / 2**20:,.0f} MB; at most {PICTURE_LIMIT_BYTES // 2**20} MB are looked at.",
+            field="picture",
+        )
+    folder = Path(settings.VAR_DIR) / "tries"
+    folder.mkdir(parents=True, exist_ok=True)
+    _forget_pictures(folder)
+    file = folder / uuid.uuid4().hex
+    with file.open("xb") as target:
+        for block in picture.chunks():
+            target.write(block)
+    return job_enqueue(
+        kind="models_zoo.try",
+        title=f"Try {versions[0]} on a picture",
+        payload={"versions": [version.pk for version in versions], "file": file.name},
+        by=by,
+    )
+
+
+def _forget_pictures(folder: Path) -> None:
+    """Remove pictures whose job never came to its end."""
+    for file in folder.iterdir():
+        if time.time() - file.stat().st_mtime > PICTURE_FORGOTTEN_SECONDS:
+            file.unlink(missing_ok=True)
+
+
+def _description(
+    model: Model,
+    kind: VersionKind | str,
+    architecture: str,
+    arch_kwargs: dict[str, Any],
+    preprocessing: Preprocessing | dict[str, Any] | None,
+    outputs: Outputs | str,
+) -> dict[str, Any]:
+    """The columns that say how a network is built and fed, checked as far as that goes without torch."""
+    try:
+        prepared = (
+            preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.from_dict(preprocessing or {})
+        )
+    except VersionRefused as error:
+        raise DomainError(str(error), field="preprocessing") from error
+    if kind != VersionKind.TORCH:
+        architecture, arch_kwargs = "", {}
+    else:
+        _require_architecture(architecture)
+        arch_kwargs = {"num_classes": model.taxonomy.n_classes, **arch_kwargs}
+    try:
+        spec = VersionSpec(
+            kind=str(kind),  # type: ignore[arg-type]  # checked by VersionSpec itself
+            architecture=architecture,
+            arch_kwargs=arch_kwargs,
+            weights="weights",
+            preprocessing=prepared,
+            num_classes=model.taxonomy.n_classes,
+            outputs=str(outputs),  # type: ignore[arg-type]
+        ).to_dict()
+    except VersionRefused as error:
+        raise DomainError(str(error)) from error
+    return {key: spec[key] for key in ("architecture", "arch_kwargs", "preprocessing", "outputs")}
+
+
+def _require_architecture(architecture: str) -> None:
+    if not architecture:
+        raise DomainError("Weights need an architecture: choose one from the registry.", field="architecture")
+    try:
+        architecture_card(architecture)
+    except UnknownArchitecture as error:
+        raise DomainError(f"There is {error}.", field="architecture") from error
+
+
+def _predicted_corpus(corpus: Corpus | None, by: "User") -> Corpus:
+    if corpus is None:
+        raise DomainError("A predictions file speaks about one corpus: choose which.", field="corpus")
+    require_view(by, corpus)
+    if corpus.state != CorpusState.READY:
+        raise DomainError(f'Corpus "{corpus}" is not imported yet: wait until it is ready.', field="corpus")
+    return corpus
+
+
+def _label_taken(model: Model, label: str) -> DomainError:
+    return DomainError(
+        f'"{model}" has a version "{label}" already: versions never change, so choose another label.', field="label"
+    )
+
+
+def _require_web_address(url: str) -> None:
+    if url and urlparse(url).scheme not in {"http", "https"}:
+        raise DomainError(f'"{url}" is no web address: begin with https://.', field="source_url")
+
+
+def _version_insert(
+    model: Model,
+    label: str,
+    kind: VersionKind | str,
+    by: "User",
+    stored: StoredFile,
+    description: dict[str, Any],
+    parents: Sequence[Version],
+) -> Version:
+    with transaction.atomic():
+        version: Version = Version.objects.create(
+            model=model,
+            label=label,
+            kind=kind,
+            file=stored.file,
+            file_name=stored.name,
+            sha256=stored.sha256,
+            size_bytes=stored.size_bytes,
+            created_by=by,
+            **description,
+        )
+        version.parents.set(parents)
+        _verify_enqueue(version, by)
+    return version
+
+
+def _verify_enqueue(version: Version, by: "User") -> Job:
+    return job_enqueue(
+        kind="models_zoo.verify",
+        title=f"Check {version}",
+        payload={"version": version.pk},
+        by=by,
+        subject=version,
+        unique=True,
+    )

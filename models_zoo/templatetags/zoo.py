@@ -1,0 +1,48 @@
+"""Numbers as the zoo's pages write them. Absent values become a dash."""
+
+from django import template
+
+register = template.Library()
+ABSENT = "—"
+SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+@register.filter
+def count(value: float | None) -> str:
+    """1234567 -> "1.23 M"."""
+    if value is None:
+        return ABSENT
+    for size, letter in SCALES:
+        if abs(value) >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:g}"
+
+
+@register.filter
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.8123 -> "81.2 %"."""
+    return ABSENT if value is None else f"{100 * value:.{digits}f} %"
+
+
+@register.filter
+def milliseconds(value: float | None) -> str:
+    """12.345 -> "12.3 ms"."""
+    return ABSENT if value is None else f"{value:.3g} ms"
+
+
+@register.filter
+def megabytes(value: float | None) -> str:
+    """123.4 -> "123 MB"."""
+    return ABSENT if value is None else f"{value:,.3g} MB"
+
+
+@register.filter
+def of_bytes(value: int | None) -> str:
+    """Bytes -> "1.1 MB", in powers of 1000."""
+    return ABSENT if value is None else f"{count(value)}B"
+
+
+@register.filter
+def width(value: float | None) -> str:
+    """A share as a CSS width, with a point whatever the language."""
+    return f"{100 * (value or 0):.2f}%"
