@@ -98,22 +98,20 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.round(images * 255).astype(np.uint8)
 
 
-def write_corpus(folder: Path, images: np.ndarray, labels: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Write the corpus as ``<digit's name>/<number>_<kind>.png``, originals and harder versions.
-
-    Returns:
-        (path relative to the folder, uint8 image) of every file, in the order written.
-    """
-    written = []
+def write_corpus(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """Write the corpus as ``<digit's name>/<number>_<kind>.png``, originals and harder versions."""
     versions = {"original": images, **{kind: harden(images, kind, seed=1) for kind in HARDER}}
     for kind, pictures in versions.items():
         for number, (picture, label) in enumerate(zip(to_uint8(pictures), labels, strict=True)):
-            name = f"{NAMES[label]}/{number:04d}_{kind}.png"
-            path = folder / name
+            path = folder / NAMES[label] / f"{number:04d}_{kind}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(path)
-            written.append((name, picture))
-    return written
+
+
+def read_image(path: Path) -> np.ndarray:
+    """One image of the corpus as (32, 32) float32 in [0, 1]."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("L"), dtype=np.float32) / 255
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""``manage.py demo digits | cifar10``: builds a demonstration competition."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.errors import DomainError
+from competition.demo import seeding
+from jobs.inline import run_inline
+
+
+class Command(BaseCommand):
+    help = "Build a demonstration competition; what is there already is kept."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        demos = parser.add_subparsers(dest="demo", required=True)
+        digits = demos.add_parser("digits", help="1,797 handwritten digits, five classifiers; needs nothing")
+        digits.add_argument("--enqueue", action="store_true", help="leave the work to a worker")
+        cifar = demos.add_parser("cifar10", help="CIFAR-10 with pretrained networks and recorded human answers")
+        cifar.add_argument("--data", type=Path, required=True, help="the data folder, which holds cifar10/")
+        cifar.add_argument("--k", type=int, default=30, help="images per pair of models")
+        cifar.add_argument("--replay", action="store_true", help="label it with the recorded answers, over HTTP")
+        cifar.add_argument("--server", default="", help="address of a running Falsify; by default one of its own")
+        cifar.add_argument("--report", type=Path, help="write the comparison with the truth to this Markdown file")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            getattr(self, f"_{options['demo']}")(**options)
+        except DomainError as error:
+            raise CommandError(str(error)) from error
+
+    def _digits(self, *, enqueue: bool, **_: Any) -> None:
+        job = seeding.digits_enqueue(by=seeding.demo_owner())
+        if not enqueue:
+            run_inline(job, show=True)
+
+    def _cifar10(self, *, data: Path, k: int, replay: bool, server: str, report: Path | None, **_: Any) -> None:
+        from competition.demo import cifar10, replaying, reporting
+
+        round_ = cifar10.build(data, k=k, by=seeding.demo_owner(), say=self.stdout.write)
+        if replay:
+            replaying.replay(round_, data / "cifar10", server=server, say=self.stdout.write)
+        if report:
+            report.write_text(reporting.report(round_, data / "cifar10"), encoding="utf-8")
+            self.stdout.write(f"Report written to {report}.")
