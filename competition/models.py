@@ -9,8 +9,10 @@ Snapshot: the leaderboard at one time, from a named set of judgements; immutable
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.urls import reverse
 
 from accounts.models import Shared
+from competition.querysets import CompetitionQuerySet, ExhibitQuerySet, RoundQuerySet, SnapshotQuerySet
 from corpora.models import Corpus, Item, Taxonomy
 from jobs.models import Job
 from labeling.models import Campaign, Trial
@@ -29,7 +31,9 @@ class Competition(Shared):
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.MAD)
     corpus = models.ForeignKey(Corpus, models.PROTECT, related_name="competitions")
     taxonomy = models.ForeignKey(Taxonomy, models.PROTECT, help_text="Gives the distance between two predictions")
-    k = models.PositiveIntegerField(default=30, validators=[MinValueValidator(1)], help_text="Images per pair of models")
+    k = models.PositiveIntegerField(
+        default=30, validators=[MinValueValidator(1)], help_text="Images per pair of models"
+    )
     reserve = models.PositiveIntegerField(default=30, help_text="Spare images per pair")
     threshold = models.FloatField(
         default=0.8,
@@ -37,24 +41,38 @@ class Competition(Shared):
         help_text="Both models must be at least this confident",
     )
     per_class_cap = models.PositiveIntegerField(
-        default=3, validators=[MinValueValidator(1)], help_text="Images of one pair with the same prediction of one model"
+        default=3,
+        validators=[MinValueValidator(1)],
+        help_text="Images of one pair with the same prediction of one model",
     )
     duplicate_distance = models.PositiveSmallIntegerField(
-        null=True, blank=True, default=6, help_text="Perceptual-hash bits below which two images count as one; empty: off"
+        null=True,
+        blank=True,
+        default=6,
+        help_text="Perceptual-hash bits below which two images count as one; empty: off",
     )
     control_size = models.PositiveIntegerField(default=30, help_text="Random images labelled beside the selected ones")
-    overlap = models.PositiveSmallIntegerField(default=5, validators=[MinValueValidator(1)], help_text="People per exhibit")
+    overlap = models.PositiveSmallIntegerField(
+        default=5, validators=[MinValueValidator(1)], help_text="People per exhibit"
+    )
     judgement_budget = models.PositiveIntegerField(
         null=True, blank=True, help_text="Launching is refused when more judgements would be needed"
     )
     seed = models.PositiveBigIntegerField(default=0)
-    campaign_options = models.JSONField(default=dict, blank=True, help_text="Texts, gold and repeat shares of campaigns")
+    campaign_options = models.JSONField(
+        default=dict, blank=True, help_text="Texts, gold and repeat shares of campaigns"
+    )
+
+    objects = CompetitionQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("competition:detail", args=[self.pk])
 
 
 class Entrant(models.Model):
@@ -90,10 +108,13 @@ class Round(models.Model):
     ::
 
         scoring ──> selecting ──> labelling ──> settling ──> complete
-           ^ │          ^ │          ^                          │
-           │ └─> failed <─┘          └──── an entrant is added ─┘
-           │ └─> cancelled             (through scoring again, for the newcomer's duels only)
-           └──retry──┘
+         ^ ^ │          │ │        │ │ ^           │            │
+         │ │ └─> failed <─┘        │ │ └─ a reserve is promoted ┘
+         │ │ └─> cancelled <───────┘ └──────────┐  │            │
+         │ └── retry (finished steps are kept)  v  v            v
+         └───────── an entrant is added: its duels only ────────┘
+
+    Every move is a conditional UPDATE (competition.services.round_move).
     """
 
     competition = models.ForeignKey(Competition, models.PROTECT, related_name="rounds")
@@ -105,6 +126,11 @@ class Round(models.Model):
     started_at = models.DateTimeField(auto_now_add=True)
     labelling_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
+    changed_at = models.DateTimeField(
+        null=True, help_text="When its verdicts last changed; settling catches up with it"
+    )
+
+    objects = RoundQuerySet.as_manager()
 
     class Meta:
         ordering = ["competition", "number"]
@@ -161,7 +187,11 @@ class Exhibit(models.Model):
     confidence_second = models.FloatField(null=True)
     distance = models.FloatField(null=True)
     predictions = models.JSONField(default=dict, help_text="Control: {entrant id: class index}")
+    right_first = models.BooleanField(null=True, help_text="The picture holds class_first; empty while undecided")
+    right_second = models.BooleanField(null=True, help_text="The picture holds class_second; empty while undecided")
     dropped = models.BooleanField(default=False, help_text="People could not label it; a reserve took its place")
+
+    objects = ExhibitQuerySet.as_manager()
 
     class Meta:
         ordering = ["duel", "rank"]
@@ -183,12 +213,18 @@ class Snapshot(models.Model):
     seed = models.PositiveBigIntegerField()
     n_exhibits = models.PositiveIntegerField(help_text="Exhibits with a verdict that it rests on")
     n_judgements = models.PositiveIntegerField()
+    n_open = models.PositiveIntegerField(default=0, help_text="Exhibits still without a verdict; 0: not an interim one")
     excluded_people = models.JSONField(default=list, help_text="Ids of people whose judgements were left out")
+    counts_everyone = models.BooleanField(
+        default=False, help_text="The other view: the judgements of excluded people count as well"
+    )
     digest = models.CharField(max_length=64, help_text="SHA-256 of the judgements it rests on and the parameters")
     matrices = models.JSONField(help_text="accuracy, counts, ratio: m×m; cases: per duel; entrant order")
     k_curve = models.JSONField(default=list, help_text='[{"k", "spearman", "scores"}, …]')
     control = models.JSONField(default=dict, help_text="Accuracy per entrant on the control arm with its interval")
     agreement = models.JSONField(default=dict, help_text="Krippendorff's alpha with its interval, percent agreement")
+
+    objects = SnapshotQuerySet.as_manager()
 
     class Meta:
         ordering = ["-number"]
@@ -203,8 +239,8 @@ class Standing(models.Model):
 
     snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="standings")
     entrant = models.ForeignKey(Entrant, models.PROTECT, related_name="standings")
-    score = models.FloatField(help_text="Entry of the Perron vector; the vector has Euclidean length 1")
-    low = models.FloatField()
+    score = models.FloatField(help_text="Entry of the Perron vector; the entries of all entrants sum to 1")
+    low = models.FloatField(help_text="95 % bootstrap interval")
     high = models.FloatField()
     rank = models.PositiveSmallIntegerField()
     rank_best = models.PositiveSmallIntegerField()

@@ -1,0 +1,139 @@
+"""Geometry of a competition's plots, computed on the server and drawn as inline SVG. Lengths are SVG user units.
+
+Every plot has a table behind it, with the same numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10
+from typing import Any
+
+WHISKER_WIDTH, WHISKER_PAD = 260.0, 8.0
+PLOT_WIDTH, PLOT_HEIGHT = 520.0, 260.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 16.0, 12.0, 40.0
+BUMP_RIGHT = 150.0  # room for the names at the end of the lines
+SERIES_COLOURS = 8  # --series-1 … --series-8 in competition.css
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear scale from ``low..high`` to ``start..end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: tuple[Tick, ...]
+
+    def at(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        return round(self.start + share * (self.end - self.start), 2)
+
+
+def axis(values: Sequence[float], start: float, end: float, *, n_ticks: int = 4, zero: bool = False) -> Axis:
+    """A scale that holds all values, with round ticks."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    low = min(low, 0.0) if zero else low
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    step = _round_step((high - low) / n_ticks)
+    low, high = floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step
+    decimals = max(0, -floor(log10(step)))
+    scale = Axis(low, high, start, end, ())
+    count = round((high - low) / step) + 1
+    ticks = tuple(Tick(scale.at(low + at * step), f"{low + at * step:.{decimals}f}") for at in range(count))
+    return Axis(low, high, start, end, ticks)
+
+
+def _round_step(rough: float) -> float:
+    """The next of 1, 2, 2.5, 5 times a power of ten."""
+    power = 10.0 ** floor(log10(rough))
+    return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * power >= rough * (1 - 1e-9))
+
+
+def whiskers(lines: Sequence[dict[str, Any]], *, value: str, zero: bool = True) -> dict[str, Any]:
+    """Dot-and-whisker marks on one common axis, a mark per line in the same order.
+
+    lines: dicts with ``value``, "low" and "high"; None where unknown.
+    """
+    known = [line[name] for line in lines for name in (value, "low", "high") if line[name] is not None]
+    scale = axis(known, WHISKER_PAD, WHISKER_WIDTH - WHISKER_PAD, zero=zero)
+    marks = [
+        None if line[value] is None else {
+            "x": scale.at(line[value]),
+            "low": scale.at(line["low"] if line["low"] is not None else line[value]),
+            "high": scale.at(line["high"] if line["high"] is not None else line[value]),
+        }
+        for line in lines
+    ]  # fmt: skip
+    return {"axis": scale, "marks": marks, "width": WHISKER_WIDTH}
+
+
+def k_curve_plot(curve: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Spearman correlation with the full ranking against k; None for fewer than two points."""
+    points = [point for point in curve if point["spearman"] is not None]
+    if len(points) < 2:
+        return None
+    x = axis([float(point["k"]) for point in points], LEFT, PLOT_WIDTH - RIGHT, zero=True)
+    y = axis([*(point["spearman"] for point in points), 1.0], PLOT_HEIGHT - BOTTOM, TOP)
+    marks = [
+        {"x": x.at(point["k"]), "y": y.at(point["spearman"]), "k": point["k"], "value": point["spearman"]}
+        for point in points
+    ]
+    return {"x": x, "y": y, "marks": marks, "line": _polyline(marks), **_frame()}
+
+
+def rank_plot(curve: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any] | None:
+    """Each entrant's rank against k, one line per entrant, named at its right end; None for fewer than two points."""
+    if len(curve) < 2:
+        return None
+    right = PLOT_WIDTH - BUMP_RIGHT
+    x = axis([float(point["k"]) for point in curve], LEFT, right, zero=True)
+    y = Axis(1, max(2, len(names)), TOP + 6, PLOT_HEIGHT - BOTTOM, ())
+    ticks = tuple(Tick(y.at(rank), str(rank)) for rank in range(1, len(names) + 1))
+    lines = []
+    for at, name in enumerate(names):
+        marks = [{"x": x.at(point["k"]), "y": y.at(point["ranks"][at])} for point in curve]
+        lines.append(
+            {
+                "name": name,
+                "series": at % SERIES_COLOURS + 1,
+                "marks": marks,
+                "line": _polyline(marks),
+                "end": marks[-1],
+            }
+        )
+    return {
+        "x": x,
+        "y": Axis(y.low, y.high, y.start, y.end, ticks),
+        "lines": _spread(lines),
+        "right": right,
+        **_frame(),
+    }
+
+
+def _spread(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Names at the right end, moved apart where ranks are equal."""
+    last = float("-inf")
+    for line in sorted(lines, key=lambda each: each["end"]["y"]):
+        line["label_y"] = max(line["end"]["y"], last + 13)
+        last = line["label_y"]
+    return lines
+
+
+def _polyline(marks: Sequence[dict[str, float]]) -> str:
+    return " ".join(f"{mark['x']},{mark['y']}" for mark in marks)
+
+
+def _frame() -> dict[str, float]:
+    return {
+        "width": PLOT_WIDTH, "height": PLOT_HEIGHT, "left": LEFT, "right_edge": PLOT_WIDTH - RIGHT, "top": TOP,
+        "bottom": PLOT_HEIGHT - BOTTOM, "x_label_y": PLOT_HEIGHT - 6, "tick_y": PLOT_HEIGHT - BOTTOM + 16,
+        "middle": LEFT + (PLOT_WIDTH - LEFT - RIGHT) / 2,
+    }  # fmt: skip

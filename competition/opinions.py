@@ -1,0 +1,141 @@
+"""What people said about the trials of a round's campaigns, in the form that rankings and tables need.
+
+Ballot: one judgement in force. Opinion: what a trial's ballots amount to.
+Everyone: the other view, in which the ballots of excluded people count as well.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from competition.numbers import plain
+from labeling.models import Campaign, Exclusion, Judgement, JudgementKind, Trial, TrialKind, Verdict, VerdictOutcome
+from labeling.protocols import PROTOCOLS
+from labeling.psychometrics.agreement import krippendorff
+
+READ_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True)
+class Ballot:
+    person: int
+    kind: str
+    value: dict[str, bool]
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """outcome: as in ``VerdictOutcome``; majority: {class: contained or not, None where undecided}."""
+
+    outcome: str
+    majority: dict[int, bool | None]
+    ballots: tuple[Ballot, ...]
+
+    @property
+    def is_settled(self) -> bool:
+        return self.outcome == VerdictOutcome.SETTLED
+
+    def counts(self, first: int, second: int) -> tuple[int, int, int, int]:
+        """Ballots that say: both, only ``first``, only ``second``, neither. "Cannot tell" is in none of them."""
+        tally = [0, 0, 0, 0]
+        for ballot in self.ballots:
+            if ballot.kind == JudgementKind.ANSWER:
+                yes_first, yes_second = ballot.value.get(str(first)), ballot.value.get(str(second))
+                tally[2 * (not yes_first) + (not yes_second)] += 1
+        return tally[0], tally[1], tally[2], tally[3]
+
+
+def excluded_people(campaigns: Sequence[Campaign]) -> list[int]:
+    """Ids of the people whose judgements are left out in any of these campaigns, ascending."""
+    in_force = Exclusion.objects.filter(participation__campaign__in=campaigns, lifted_at=None)
+    return sorted(set(in_force.values_list("participation__person", flat=True)))
+
+
+def opinions_read(campaigns: Sequence[Campaign], *, everyone: bool = False) -> dict[int, Opinion]:
+    """Opinions by trial id, of every shared trial that has ended (or, counting everyone, would have)."""
+    ballots = _ballots(campaigns, everyone=everyone)
+    if everyone:
+        return dict(_decide_again(campaigns, ballots))
+    verdicts = Verdict.objects.filter(campaign__in=campaigns).values_list("trial", "outcome", "value")
+    return {trial: Opinion(outcome, _labels(value), tuple(ballots[trial])) for trial, outcome, value in verdicts}
+
+
+def _ballots(campaigns: Sequence[Campaign], *, everyone: bool) -> defaultdict[int, list[Ballot]]:
+    if everyone:
+        judgements = Judgement.objects.in_force().filter(trial__kind__in=TrialKind.shared())
+    else:
+        judgements = Judgement.objects.counted()
+    found = judgements.filter(campaign__in=campaigns).order_by("pk")
+    ballots: defaultdict[int, list[Ballot]] = defaultdict(list)
+    for trial, person, kind, value in found.values_list("trial", "person", "kind", "value").iterator(READ_AT_ONCE):
+        ballots[trial].append(Ballot(person, kind, value))
+    return ballots
+
+
+def _decide_again(
+    campaigns: Sequence[Campaign], ballots: Mapping[int, Sequence[Ballot]]
+) -> Iterator[tuple[int, Opinion]]:
+    """Opinions from the ballots given, whatever the verdicts say. A tie that more ballots could break is undecided."""
+    by_id = {campaign.pk: campaign for campaign in campaigns}
+    trials = Trial.objects.filter(campaign__in=campaigns, kind__in=TrialKind.shared()).exclude(state="open")
+    for trial, campaign_id, asked in trials.values_list("pk", "campaign", "classes").iterator(READ_AT_ONCE):
+        cast, campaign = ballots.get(trial, ()), by_id[campaign_id]
+        if not cast:
+            continue
+        ruling = PROTOCOLS[campaign.protocol].decide(
+            asked,
+            [(ballot.kind, ballot.value) for ballot in cast],
+            overlap=min(campaign.overlap, len(cast)),
+            cap=campaign.overlap + campaign.extra_slots,
+        )
+        outcome = ruling.outcome if ruling.is_final else VerdictOutcome.UNDECIDED
+        yield trial, Opinion(outcome, _labels(ruling.value), tuple(cast))
+
+
+def agreement(opinions: Mapping[int, Opinion], *, seed: int) -> dict[str, Any]:
+    """Krippendorff's alpha (nominal, every question an item) with its interval; empty without answers."""
+    said = [
+        (ballot.person, trial, int(label), int(answer))
+        for trial in sorted(opinions)
+        for ballot in opinions[trial].ballots
+        if ballot.kind == JudgementKind.ANSWER
+        for label, answer in ballot.value.items()
+    ]
+    if not said:
+        return {}
+    person, trial, label, answer = np.array(said, dtype=np.int64).T
+    _, question = np.unique(np.column_stack([trial, label]), axis=0, return_inverse=True)
+    found = krippendorff(person, question.ravel(), answer, seed=seed)
+    names = ("alpha", "low", "high", "percent", "persons", "items", "values", "note")
+    return {name: plain(getattr(found, name)) for name in names}
+
+
+def people(campaigns: Sequence[Campaign], opinions: Mapping[int, Opinion]) -> list[dict[str, Any]]:
+    """Per annotator, excluded ones too: judgements, "cannot tell"s, answers and those that agree with the majority,
+    median milliseconds from paint to answer."""
+    found = Judgement.objects.in_force().filter(campaign__in=campaigns, trial__kind__in=TrialKind.shared())
+    columns = found.order_by("person", "pk").values_list("person", "trial", "kind", "value", "milliseconds")
+    lines: dict[int, dict[str, Any]] = {}
+    times: defaultdict[int, list[int]] = defaultdict(list)
+    for person, trial, kind, value, milliseconds in columns.iterator(READ_AT_ONCE):
+        line = lines.setdefault(
+            person, {"person": person, "judgements": 0, "cannot_tell": 0, "answers": 0, "agreeing": 0}
+        )
+        times[person].append(milliseconds)
+        line["judgements"] += 1
+        line["cannot_tell"] += kind != JudgementKind.ANSWER
+        majority = opinions[trial].majority if trial in opinions else {}
+        decided = [
+            said == majority[int(label)] for label, said in value.items() if majority.get(int(label)) is not None
+        ]
+        line["answers"] += len(decided)
+        line["agreeing"] += sum(decided)
+    return [{**line, "milliseconds": float(np.median(times[person]))} for person, line in lines.items()]
+
+
+def _labels(value: Mapping[str, bool | None]) -> dict[int, bool | None]:
+    """JSON keys back to class indices."""
+    return {int(label): said for label, said in value.items()}

@@ -1,0 +1,458 @@
+"""Pages of competitions. Nothing here runs a network or reads a whole corpus."""
+
+from typing import Any, cast
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db.models import Count, Q, QuerySet
+from django.forms import BaseForm
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.text import slugify
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.errors import DomainError
+from accounts.models import User
+from accounts.permissions import require_researcher
+from competition import charts, exploring, exports, planning, reading, services
+from competition.forms import CompetitionForm, EntrantForm, ExploreFilterForm, ExploreForm, GalleryForm
+from competition.models import Competition, Exhibit, ExhibitRole, Round, RoundState, Snapshot
+from competition.selecting import answers_at
+from corpora import taxonomies
+from models_zoo.reading import class_names
+
+PAGE = 50
+TILES = 48
+
+
+def _user(request: HttpRequest) -> User:
+    return cast("User", request.user)
+
+
+def _competition(request: HttpRequest, pk: int) -> Competition:
+    """One that the person may look at, as researchers do: model names and answers are not for annotators."""
+    require_researcher(_user(request), action="look at competitions")
+    visible = Competition.objects.visible_to(_user(request)).select_related("corpus", "taxonomy", "created_by")
+    found: Competition = get_object_or_404(visible, pk=pk)
+    return found
+
+
+def _may_edit(request: HttpRequest, competition: Competition) -> bool:
+    return Competition.objects.editable_by(_user(request)).filter(pk=competition.pk).exists()
+
+
+def _blame(form: BaseForm, error: DomainError) -> None:
+    form.add_error(error.field if error.field in form.fields else None, str(error))
+
+
+def _latest_round(competition: Competition) -> Round | None:
+    found: Round | None = competition.rounds.select_related("job", "campaign").order_by("-number").first()
+    return found
+
+
+def _frame(request: HttpRequest, competition: Competition, tab: str) -> dict[str, Any]:
+    """What every tab of a competition shows."""
+    return {
+        "competition": competition,
+        "tab": tab,
+        "round": _latest_round(competition),
+        "may_edit": _may_edit(request, competition),
+    }
+
+
+@login_required
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    """All competitions that the person may see, newest first."""
+    require_researcher(_user(request), action="look at competitions")
+    visible = Competition.objects.visible_to(_user(request)).select_related("corpus", "created_by").with_round()
+    page = Paginator(visible.order_by("-id"), PAGE).get_page(request.GET.get("page"))
+    states = dict(RoundState.choices)
+    for competition in page.object_list:
+        competition.state_label = states.get(competition.round_state, "Not launched").split(":")[0]
+    return render(request, "competition/list.html", {"page": page})
+
+
+@login_required
+def create(request: HttpRequest) -> HttpResponse:
+    """A form for a new competition; what it would take is shown while it is filled in."""
+    user = _user(request)
+    require_researcher(user, action="make a competition")
+    form = CompetitionForm(request.POST or None, user=user, initial=request.GET.dict())
+    if request.method == "POST" and form.is_valid():
+        values = {name: value for name, value in form.cleaned_data.items() if name != "versions"}
+        try:
+            made = services.competition_create(by=user, versions=list(form.cleaned_data["versions"]), **values)
+        except DomainError as error:
+            _blame(form, error)
+        else:
+            return redirect("competition:launch", pk=made.pk)
+    preview = services.competition_preview(plan=form.plan()) if form.is_bound else None
+    return render(request, "competition/form.html", {"form": form, "preview": preview})
+
+
+@login_required
+@require_POST
+def preview(request: HttpRequest) -> HttpResponse:
+    """What the form would take, as a fragment."""
+    user = _user(request)
+    require_researcher(user, action="make a competition")
+    form = CompetitionForm(request.POST, user=user)
+    return render(request, "competition/_preview.html", {"preview": services.competition_preview(plan=form.plan())})
+
+
+@login_required
+def edit(request: HttpRequest, pk: int) -> HttpResponse:
+    """Settings before the launch; afterwards the description and who may look."""
+    competition, user = _competition(request, pk), _user(request)
+    form = CompetitionForm(request.POST or None, user=user, instance=competition)
+    if request.method == "POST" and form.is_valid():
+        values = {name: value for name, value in form.cleaned_data.items() if name != "versions"}
+        try:
+            services.competition_configure(
+                competition=Competition.objects.get(pk=pk),
+                by=user,
+                versions=list(form.cleaned_data["versions"]),
+                **values,
+            )
+        except DomainError as error:
+            _blame(form, error)
+        else:
+            messages.success(request, "Saved.")
+            return redirect("competition:setup", pk=pk)
+    shown = Competition.objects.get(pk=pk)
+    preview = services.competition_preview(plan=form.plan() if form.is_bound else planning.Plan.of(shown))
+    return render(request, "competition/form.html", {"form": form, "competition": shown, "preview": preview})
+
+
+@login_required
+def launch(request: HttpRequest, pk: int) -> HttpResponse:
+    """What the launch will take, and the button."""
+    competition = _competition(request, pk)
+    if request.method == "POST":
+        try:
+            services.competition_launch(competition=competition, by=_user(request))
+        except DomainError as error:
+            messages.error(request, str(error))
+            return redirect("competition:launch", pk=pk)
+        messages.success(request, f'"{competition}" is launched: its entrants are being scored.')
+        return redirect(competition)
+    shown = services.competition_preview(plan=planning.Plan.of(competition))
+    context = {**_frame(request, competition, "launch"), "preview": shown}
+    return render(request, "competition/launch.html", context)
+
+
+@login_required
+@require_GET
+def detail(request: HttpRequest, pk: int) -> HttpResponse:
+    """The dashboard: the round as steps, the leaderboard, the duels, the control arm."""
+    competition = _competition(request, pk)
+    context = _frame(request, competition, "leaderboard")
+    everyone = request.GET.get("people") == "everyone"
+    snapshot = _chosen_snapshot(request, competition, everyone)
+    names = snapshot.matrices["names"] if snapshot else []
+    context |= {
+        **_round_context(context["round"]),
+        "snapshot": snapshot,
+        "everyone": everyone,
+        "has_everyone": Snapshot.objects.filter(competition=competition, counts_everyone=True).exists(),
+        "board": reading.leaderboard(snapshot, reading.snapshot_before(snapshot)),
+        "matrix": reading.duel_matrix(snapshot),
+        "cases": reading.duel_cases(snapshot),
+        "control": reading.control_arm(snapshot),
+        "k_plot": charts.k_curve_plot(snapshot.k_curve) if snapshot else None,
+        "rank_plot": charts.rank_plot(snapshot.k_curve, names) if snapshot else None,
+        "short": reading.duels_short(context["round"]),
+        "n_entrants": competition.entrants.count(),
+        "names": names,
+    }
+    return render(request, "competition/detail.html", context)
+
+
+def _chosen_snapshot(request: HttpRequest, competition: Competition, everyone: bool) -> Snapshot | None:
+    """The snapshot whose number the address names, else the newest of the view."""
+    number = request.GET.get("snapshot", "")
+    if number.isdecimal():
+        chosen: Snapshot = get_object_or_404(
+            Snapshot.objects.select_related("round"), competition=competition, number=int(number)
+        )
+        return chosen
+    return Snapshot.objects.select_related("round").latest_of(competition, counts_everyone=everyone)
+
+
+def _round_context(round_: Round | None) -> dict[str, Any]:
+    labelled = reading.labelled_counts(round_)
+    return {
+        "steps": reading.round_steps(round_, labelled),
+        "labelled": labelled,
+        "nothing_to_ask": bool(round_ and round_.labelling_at and not labelled["trials"]),
+    }
+
+
+@login_required
+@require_GET
+def state(request: HttpRequest, pk: int) -> HttpResponse:
+    """The round's steps, as a fragment; the page is asked to reload when the round has moved on."""
+    competition = _competition(request, pk)
+    context = _frame(request, competition, "leaderboard")
+    response = render(request, "competition/_round.html", {**context, **_round_context(context["round"])})
+    if context["round"] and context["round"].state != request.GET.get("was"):
+        response["HX-Refresh"] = "true"
+    return response
+
+
+@login_required
+@require_GET
+def gallery(request: HttpRequest, pk: int) -> HttpResponse:
+    """Exhibits with what each model said and what people made of it."""
+    competition = _competition(request, pk)
+    form = GalleryForm(request.GET, competition=competition)
+    filters = form.cleaned_data if form.is_valid() else {}
+    page = Paginator(_exhibits(competition, filters), TILES).get_page(request.GET.get("page"))
+    names = class_names(competition.taxonomy)
+    tiles = [
+        {"exhibit": each, "said": reading.exhibit_said(each, names), "case": reading.exhibit_case(each)}
+        for each in page.object_list
+    ]
+    query = request.GET.copy()
+    query.pop("page", None)
+    context = {
+        **_frame(request, competition, "exhibits"),
+        "form": form,
+        "page": page,
+        "tiles": tiles,
+        "cases": reading.CASES,
+        "query": query.urlencode(),
+        "is_filtered": any(query.values()),
+    }
+    return render(request, "competition/gallery.html", context)
+
+
+def _exhibits(competition: Competition, filters: dict[str, Any]) -> QuerySet[Exhibit]:
+    exhibits = Exhibit.objects.filter(round__competition=competition, role=filters.get("role") or ExhibitRole.SELECTED)
+    for entrant in (filters.get("first"), filters.get("second")):
+        if entrant is not None:
+            exhibits = exhibits.filter(Q(duel__first=entrant) | Q(duel__second=entrant))
+    if filters.get("case"):
+        exhibits = exhibits.filter(reading.case_filter(filters["case"]))
+    if filters.get("round"):
+        exhibits = exhibits.filter(round__number=filters["round"])
+    related = ("item", "trial__verdict", "round", "duel__first__version__model", "duel__second__version__model")
+    order = ("round__number", "duel__first__number", "duel__second__number", "rank", "pk")
+    return exhibits.select_related(*related).order_by(*order)
+
+
+@login_required
+@require_GET
+def exhibit(request: HttpRequest, pk: int, exhibit_pk: int) -> HttpResponse:
+    """One exhibit: the picture, what every entrant said, what people answered."""
+    competition = _competition(request, pk)
+    related = ("item__corpus", "trial__verdict", "round", "duel__first__version__model", "duel__second__version__model")
+    found = get_object_or_404(Exhibit.objects.select_related(*related), pk=exhibit_pk, round__competition=competition)
+    names = class_names(competition.taxonomy)
+    said = reading.exhibit_said(found, names)
+    for line in said:
+        line["class"] = competition.taxonomy.classes[line["label"]]
+    context = {
+        **_frame(request, competition, "exhibits"),
+        "exhibit": found,
+        "said": said,
+        "case": reading.CASES[reading.exhibit_case(found)],
+        "answers": answers_at(competition, found.item.row),
+        "names": names,
+    }
+    return render(request, "competition/exhibit.html", context)
+
+
+@login_required
+@require_GET
+def people(request: HttpRequest, pk: int) -> HttpResponse:
+    """Who labelled how much, how fast, and how far they agree with the majority."""
+    competition = _competition(request, pk)
+    snapshot = Snapshot.objects.latest_of(competition)
+    rounds = competition.rounds.select_related("campaign").exclude(campaign=None).order_by("number")
+    context = {
+        **_frame(request, competition, "people"),
+        "rounds": rounds,
+        "people": reading.people_lines(snapshot),
+        "snapshot": snapshot,
+    }
+    return render(request, "competition/people.html", context)
+
+
+@login_required
+@require_GET
+def setup(request: HttpRequest, pk: int) -> HttpResponse:
+    """Entrants, settings, history of leaderboards, exports."""
+    competition = _competition(request, pk)
+    entrants = competition.entrants.select_related("version__model").order_by("number")
+    context = {
+        **_frame(request, competition, "setup"),
+        "entrants": entrants,
+        "entrant_form": EntrantForm(user=_user(request), competition=competition),
+        "rounds": competition.rounds.select_related("campaign", "job")
+        .annotate(n_duels=Count("duels"))
+        .order_by("-number"),
+        "snapshots": competition.snapshots.defer("matrices", "k_curve", "control", "agreement").select_related("round")[
+            :50
+        ],
+        "exports": exports.TABLES,
+        "formats": exports.FORMATS,
+    }
+    return render(request, "competition/setup.html", context)
+
+
+@login_required
+@require_POST
+def entrant_add(request: HttpRequest, pk: int) -> HttpResponse:
+    competition = _competition(request, pk)
+    form = EntrantForm(request.POST, user=_user(request), competition=competition)
+    if not form.is_valid():
+        messages.error(request, "Choose a verified version of this label space that does not compete yet.")
+        return redirect("competition:setup", pk=pk)
+    return _act(
+        request,
+        lambda: services.entrant_add(competition=competition, version=form.cleaned_data["version"], by=_user(request)),
+        f'"{form.cleaned_data["version"]}" competes now.',
+        redirect(competition) if competition.rounds.exists() else redirect("competition:setup", pk=pk),
+    )
+
+
+@login_required
+def entrant_preview(request: HttpRequest, pk: int) -> HttpResponse:
+    """What adding a version would take, as a fragment."""
+    competition = _competition(request, pk)
+    form = EntrantForm(request.GET, user=_user(request), competition=competition)
+    if not form.is_valid():
+        return HttpResponse("")
+    newcomers = [form.cleaned_data["version"]] if competition.rounds.exists() else []
+    shown = services.competition_preview(plan=planning.Plan.of(competition, newcomers=newcomers)) if newcomers else None
+    return render(request, "competition/_preview.html", {"preview": shown, "newcomer": True})
+
+
+@login_required
+@require_POST
+def entrant_remove(request: HttpRequest, pk: int, entrant_pk: int) -> HttpResponse:
+    competition = _competition(request, pk)
+    entrant = get_object_or_404(competition.entrants, pk=entrant_pk)
+    return _act(
+        request,
+        lambda: services.entrant_remove(entrant=entrant, by=_user(request)),
+        f'"{entrant}" no longer competes.',
+        redirect("competition:setup", pk=pk),
+    )
+
+
+@login_required
+@require_POST
+def round_act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
+    """Start the next round, or cancel, retry or settle the latest one."""
+    competition, user = _competition(request, pk), _user(request)
+    latest = _latest_round(competition)
+    if verb != "start" and latest is None:
+        raise Http404("There is no round yet.")
+    actions: dict[str, tuple[Any, str]] = {
+        "start": (lambda: services.round_start(competition=competition, by=user), "The next round has begun."),
+        "cancel": (lambda: services.round_cancel(round=latest, by=user), "The round is cancelled; nothing is lost."),
+        "retry": (lambda: services.round_retry(round=latest, by=user), "The round goes on."),
+        "settle": (lambda: services.round_settle_now(round=latest, by=user), "The leaderboard is being computed."),
+    }
+    act, done = actions[verb]
+    return _act(request, act, done, redirect(competition))
+
+
+@login_required
+@require_POST
+def delete(request: HttpRequest, pk: int) -> HttpResponse:
+    competition = _competition(request, pk)
+    name = str(competition)
+    try:
+        services.competition_delete(competition=competition, by=_user(request))
+    except DomainError as error:
+        messages.error(request, str(error))
+        return redirect(competition)
+    messages.success(request, f'"{name}" is deleted.')
+    return redirect("competition:list")
+
+
+def _act(request: HttpRequest, act: Any, done: str, answer: HttpResponse) -> HttpResponse:
+    """Call a service and say how it went."""
+    try:
+        act()
+    except DomainError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, done)
+    return answer
+
+
+@login_required
+@require_GET
+def export(request: HttpRequest, pk: int, table: str, form: str) -> HttpResponse:
+    """One of the tables of ``exports``, as a file."""
+    competition = _competition(request, pk)
+    if table not in exports.TABLES or form not in exports.FORMATS:
+        raise Http404(f"There is no export {table}.{form}.")
+    content = exports.table_bytes(exports.TABLES[table].rows(competition), exports.TABLES[table].schema, form)
+    response = HttpResponse(content, content_type=exports.FORMATS[form])
+    response["Content-Disposition"] = (
+        f'attachment; filename="{slugify(competition.name) or "competition"}-{table}.{form}"'
+    )
+    return response
+
+
+@login_required
+@require_GET
+def explore(request: HttpRequest) -> HttpResponse:
+    """Where two versions differ most, before any label is spent."""
+    user = _user(request)
+    require_researcher(user, action="explore disagreements")
+    chosen = all(request.GET.get(name) for name in ("corpus", "first", "second"))
+    form = ExploreForm(request.GET if chosen else None, user=user, initial=request.GET.dict())
+    context: dict[str, Any] = {"form": form}
+    if chosen and form.is_valid():
+        try:
+            context |= _exploration(request, form.cleaned_data)
+        except DomainError as error:
+            _blame(form, error)
+    return render(request, "competition/explore.html", context)
+
+
+def _exploration(request: HttpRequest, chosen: dict[str, Any]) -> dict[str, Any]:
+    pair = exploring.pair_ordered([chosen["first"], chosen["second"]])
+    exploring.pair_require(corpus=chosen["corpus"], versions=pair)
+    context = {"pair": pair, "corpus": chosen["corpus"]}
+    found = exploring.exploration_read(corpus=chosen["corpus"], versions=pair)
+    if found is None:
+        return {**context, "job": exploring.exploration_job(corpus=chosen["corpus"], versions=pair)}
+    taxonomy = pair[0].model.taxonomy
+    levels = [(level, f"{taxonomies.levels(taxonomy).distances[level]:.6g}") for level in found.levels_present()]
+    filters = ExploreFilterForm(request.GET, taxonomy=taxonomy, levels=levels)
+    said = filters.cleaned_data if filters.is_valid() else {}
+    rows = found.filtered(label=said.get("label"), level=said.get("level"), least=said.get("least"))
+    page = Paginator(rows, TILES).get_page(request.GET.get("page"))
+    query = request.GET.copy()
+    query.pop("page", None)
+    tiles = exploring.tiles(chosen["corpus"], found, page.object_list, class_names(taxonomy), pair)
+    return {**context, "found": found, "filters": filters, "page": page, "tiles": tiles, "query": query.urlencode()}
+
+
+@login_required
+@require_POST
+def explore_start(request: HttpRequest) -> HttpResponse:
+    """Have a worker find where two versions differ."""
+    user = _user(request)
+    require_researcher(user, action="explore disagreements")
+    form = ExploreForm(request.POST, user=user)
+    if not form.is_valid():
+        messages.error(request, "Choose a corpus and two different versions.")
+        return redirect("competition:explore")
+    pair = [form.cleaned_data["first"], form.cleaned_data["second"]]
+    try:
+        exploring.exploration_request(corpus=form.cleaned_data["corpus"], versions=pair, by=user)
+    except DomainError as error:
+        messages.error(request, str(error))
+    query = f"corpus={form.cleaned_data['corpus'].pk}&first={pair[0].pk}&second={pair[1].pk}"
+    return redirect(f"{reverse('competition:explore')}?{query}")
