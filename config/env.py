@@ -7,9 +7,11 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SOCKET_PATH_BYTES = 100  # the kernel takes 107
@@ -50,6 +52,15 @@ class Environment(BaseSettings):
     IMPORT_ROOTS: str = Field(
         default="", description="Comma-separated folders that researchers may import from, beside VAR_DIR/inbox"
     )
+
+    @model_validator(mode="after")
+    def _beats_before_stale(self) -> Self:
+        if self.JOBS_STALE_SECONDS < 3 * self.JOBS_HEARTBEAT_SECONDS:
+            raise ValueError(
+                f"JOBS_STALE_SECONDS = {self.JOBS_STALE_SECONDS:g} must be at least three times "
+                f"JOBS_HEARTBEAT_SECONDS = {self.JOBS_HEARTBEAT_SECONDS:g}, or live jobs are taken over"
+            )
+        return self
 
     @property
     def events_port(self) -> int:
@@ -102,5 +113,14 @@ def environment() -> Environment:
     try:
         return Environment()
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        lines = [f"  {_complaint(details)}" for details in error.errors()]
         sys.exit("Falsify cannot start, the environment has bad values:\n" + "\n".join(lines))
+
+
+def _complaint(details: ErrorDetails) -> str:
+    """``PORT = 'eighty': …``; values that may hold a secret are not repeated."""
+    name = ".".join(map(str, details["loc"]))
+    if not name:
+        return details["msg"].removeprefix("Value error, ")
+    value = "…" if name.endswith(("_KEY", "_URL")) else repr(details["input"])
+    return f"{name} = {value}: {details['msg']}"

@@ -106,7 +106,8 @@ def _database() -> dict[str, Any]:
     return settings
 
 
-VAR_DIR.mkdir(parents=True, exist_ok=True)
+for _folder in (VAR_DIR, VAR_DIR / "static", VAR_DIR / "media"):
+    _folder.mkdir(parents=True, exist_ok=True)
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

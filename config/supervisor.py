@@ -30,7 +30,7 @@ from config.env import BASE_DIR, Environment, environment
 from config.guard import SUPERVISOR, end_with_parent
 
 STOP_WITH_PARENT = "FALSIFY_STOP_WITH_PARENT"  # set by make: a killed make stops the supervisor as well
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 HEALTHY_AFTER_SECONDS = 60.0
@@ -268,10 +268,12 @@ class Supervisor:
             self._start_redis()
         if self.stops or not self._prepare():
             return 0 if self.stops else 1
-        self.running = [Running(program, self.log_dir) for program in programs(self.env, self.events_port)]
+        web, *others = programs(self.env, self.events_port)
+        self.running = [Running(web, self.log_dir)]
         if not self._wait(self._answers, START_SECONDS, self.running[0]):
             return self._why(self.running[0]) if not self.stops else 0
         self._greet()
+        self.running += [Running(program, self.log_dir) for program in others]
         while not self.stops:
             for program in [*([self.redis] if self.redis else []), *self.running]:
                 program.watch()

@@ -1,8 +1,9 @@
 """Fixtures for every room.
 
-PostgreSQL: the whole suite runs on SQLite; tests marked ``postgres`` are the ones about concurrency, which ``make test``
-runs a second time with ``DATABASE_URL`` naming a temporary cluster (scripts/with_postgres.py). Such a test uses
-``transactional_db`` and says nothing of the database.
+PostgreSQL: the whole suite runs on SQLite. Tests marked ``postgres`` are the ones about concurrency; ``make test`` runs
+them a second time with ``DATABASE_URL`` naming a temporary cluster (scripts/with_postgres.py). Such a test is marked
+``django_db(transaction=True)``, closes the connections of its threads, and says nothing of the database. By hand:
+``python scripts/with_postgres.py python -m pytest -m postgres``.
 """
 
 from pathlib import Path

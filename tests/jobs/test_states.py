@@ -47,7 +47,7 @@ def test_kind_gives_queue_and_attempts_unless_told_otherwise() -> None:
 
 
 def test_unknown_kind_is_refused() -> None:
-    with pytest.raises(DomainError, match='no job kind "test.missing"'):
+    with pytest.raises(DomainError, match=r'no job kind "test\.missing"'):
         enqueue("test.missing")
 
 
