@@ -33,7 +33,9 @@ def make_pictures(folder: Path, n: int, *, names: list[str] = NAMES) -> Path:
     return folder
 
 
-def make_corpus(by: User, folder: Path, *, n: int = 12, name: str = "pictures", taxonomy: Taxonomy | None = None) -> Corpus:
+def make_corpus(
+    by: User, folder: Path, *, n: int = 12, name: str = "pictures", taxonomy: Taxonomy | None = None
+) -> Corpus:
     """An imported corpus of small labelled pictures."""
     made = corpus_create(
         name=name,
