@@ -164,6 +164,8 @@ def train(
     from models_zoo.architectures import build
 
     torch.manual_seed(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a network only loses time to waking threads
     if recipe.harder:
         images = np.concatenate([images, *(harden(images, kind, seed=2) for kind in HARDER)])
         labels = np.tile(labels, 1 + len(HARDER))
@@ -183,6 +185,7 @@ def train(
             schedule.step()
             losses.append(loss.item())
         each_epoch(epoch, float(np.mean(losses)))
+    torch.set_num_threads(threads)
     return network.eval()
 
 

@@ -13,6 +13,8 @@ from competition.services import competition_create, competition_launch
 from corpora.models import Corpus, CorpusState, Taxonomy
 from corpora.services import corpus_create, corpus_import_enqueue, taxonomy_create
 from jobs.inline import run_inline
+from jobs.models import Job
+from jobs.querysets import subject_of
 from jobs.services import job_enqueue
 from models_zoo.models import Model, Version, VersionState
 from models_zoo.services import model_create, version_add, version_recheck
@@ -77,7 +79,8 @@ def version_ensure(
     if found is None:
         found = version_add(model=model, label="v1", by=by, file=make(), **version)
     if found.state != VersionState.VERIFIED:
-        run_inline(version_recheck(version=found, by=by))
+        checking = Job.objects.live().filter(subject=subject_of(found)).first()
+        run_inline(checking or version_recheck(version=found, by=by))
         found.refresh_from_db()
     if found.state != VersionState.VERIFIED:
         raise DomainError(f'"{found}" was refused: {found.refusal}')
