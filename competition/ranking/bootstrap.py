@@ -19,6 +19,8 @@ from competition.ranking.matrices import FloatArray, IntArray, Mode, RankingErro
 N_OUTCOMES = 4
 # Replicates worked on together: their matrices stay in the processor's cache.
 BLOCK_BYTES = 2 << 20
+# Duels of this many images on average are drawn image by image; beyond, one multinomial a duel is faster.
+DRAW_SINGLY = 40
 # Rows times compositions evaluated together when verdicts are re-drawn.
 BLOCK_TERMS = 4 << 20
 # A 95 % interval from replicates of which more are undefined would say more about those left out.
@@ -113,7 +115,7 @@ def bootstrap_scores(
     Raises RankingError when the published ratio is undefined in more than 5 % of the replicates; rarer ones are left
     out, so that fewer rows come back.
     """
-    right_first, right_second = _draw_counts(duels, replicates, seed)
+    right_first, right_second = _draw_counts(duels, _shares(duels, mode), replicates, seed)
     if mode == "published":
         defined = ((right_first > 0) & (right_second > 0)).all(axis=1)
         if (~defined).sum() > MAX_UNDEFINED * replicates:
@@ -133,11 +135,49 @@ def bootstrap_scores(
     return scores
 
 
-def _draw_counts(duels: Duels, replicates: int, seed: int) -> tuple[IntArray, IntArray]:
+def _shares(duels: Duels, mode: Mode) -> FloatArray:
+    """(d, 4) distribution from which the verdicts of a duel are drawn.
+
+    In smoothed mode one more image of unknown verdict takes part, a quarter of it in each outcome: the shares are then
+    those that (c + 1/2) / (n + 1) ranks by, and a duel of one image, or one in which a model is never right, is not
+    drawn the same every time.
+    """
+    if mode == "published":
+        return duels.redrawn
+    images = duels.images[:, None]
+    return (images * duels.redrawn + 1 / N_OUTCOMES) / (images + 1)
+
+
+def _draw_counts(duels: Duels, shares: FloatArray, replicates: int, seed: int) -> tuple[IntArray, IntArray]:
     """Images on which the first and the second model of each duel is right, both (replicates, d)."""
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(duels.images, duels.redrawn, size=(replicates, len(duels.images)))
+    if replicates and duels.images.mean() <= DRAW_SINGLY:
+        return _draw_singly(duels.images, shares, replicates, rng)
+    drawn = rng.multinomial(duels.images, shares, size=(replicates, len(duels.images)))
     return drawn[..., 0] + drawn[..., 1], drawn[..., 0] + drawn[..., 2]
+
+
+def _draw_singly(
+    images: IntArray, shares: FloatArray, replicates: int, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """The same counts from one 32-bit number per image: several times faster than a multinomial of few images.
+
+    The unit interval is cut in the order only first, both, only second, neither, so that each model is right on one
+    stretch of it.
+    """
+    order = np.argsort(-images, kind="stable")
+    both, only_first, only_second, _ = shares[order].T
+    cuts = np.cumsum([only_first, both, only_second], axis=0)
+    edges = np.minimum(np.round(cuts * 2**32), 2**32 - 1).astype(np.uint32)
+    right_first = np.zeros((replicates, order.size), dtype=np.int32)
+    right_second = np.zeros_like(right_first)
+    for image in range(int(images.max())):
+        n = int((images > image).sum())
+        number = rng.integers(0, 2**32, size=(replicates, n), dtype=np.uint32)
+        right_first[:, :n] += number < edges[1, :n]
+        right_second[:, :n] += (number >= edges[0, :n]) & (number < edges[2, :n])
+    back = np.argsort(order)
+    return right_first[:, back].astype(np.int64), right_second[:, back].astype(np.int64)
 
 
 def centred(scores: FloatArray, score: FloatArray) -> FloatArray:

@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import log_ndtr
-from scipy.stats import norm
 
 from competition.ranking.bootstrap import percentile_intervals, rank_ranges
 from competition.ranking.matrices import FloatArray, IntArray, RankingError
@@ -38,10 +37,16 @@ PRIOR_WINS = 0.1
 PRIOR_TIES = 0.1
 # Newton's error after a step is of the order of the step's square: the strengths are right to about 1e-10.
 LAST_STEP = 1e-5
+# Steps with a shared curvature gain about one digit each; what they do not finish goes to Newton.
+MAX_CHORDS = 15
+LAST_CHORD = 1e-7
 MAX_NEWTON = 100
 MAX_HALVINGS = 30
+# From this share of non-zero counts a dense product is faster than a sparse one.
+DENSE = 0.05
 # Replicates solved together: their Hessians and pair arrays stay in the processor's cache.
 BLOCK_BYTES = 2 << 20
+LOG_ROOT_TAU = float(np.log(2 * np.pi) / 2)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Fit:
 class PairwiseStanding:
     """A leaderboard from pairwise votes; arrays are (m,) in the order of the models.
 
-    low, high      95 % interval of the strength, from the cluster bootstrap by person
+    low, high      95 % interval of the strength, from the cluster bootstrap by person; NaN with one person
     sandwich       standard error of the strength, clustered by person; NaN with one person
     rank           1 = best; rank_best, rank_worst as the intervals allow
     n_votes        votes in which the model took part
@@ -149,9 +154,8 @@ def fit(
     if prior == 0:
         _check_estimable(tallies, n_models)
     family = _family(model, model == "bradley-terry" and bool(tallies[:, 2].any()), n_models)
-    theta = np.concatenate(
-        [_newton(block, family, _start(block, family, start)) for block in _prepared(tallies, family, prior)]
-    )
+    blocks = [_solve(block, family, start) for block in _prepared(tallies, family, prior)]
+    theta = np.concatenate(blocks)
     strength = theta[:, :n_models].reshape(*batch, n_models)
     return Fit(strength, theta[:, n_models].reshape(batch) if family.with_ties else None)
 
@@ -217,14 +221,15 @@ def cluster_bootstrap(
 ) -> FloatArray:
     """(replicates, m) strengths of tallies in which whole persons are drawn with replacement.
 
-    by_person: (persons, 3p) votes of each person by kind and pair.
+    by_person: (persons, 3p) votes of each person by kind and pair. No rows with a single person: drawing one person
+    over and over says nothing about others.
     """
     n_persons = by_person.shape[0]
-    times = np.random.default_rng(seed).multinomial(n_persons, np.full(n_persons, 1 / n_persons), size=replicates)
-    if not replicates:
+    if n_persons < 2 or not replicates:
         return np.empty((0, n_models))
-    tallies = (by_person.T @ times.T.astype(np.float64)).T
-    tallies = tallies.reshape(replicates, 3, -1)
+    times = np.random.default_rng(seed).multinomial(n_persons, np.full(n_persons, 1 / n_persons), size=replicates)
+    votes = by_person.toarray() if by_person.nnz > DENSE * np.prod(by_person.shape) else by_person
+    tallies = (times.astype(np.float64) @ votes).reshape(replicates, 3, -1)
     return fit(tallies, n_models, model=model, prior=prior, start=fitted).strength
 
 
@@ -281,29 +286,60 @@ def _parameters(family: "_Family", fitted: Fit) -> FloatArray:
     return np.append(fitted.strength, 0.0 if fitted.tie_level is None else fitted.tie_level)
 
 
-def _start(tallies: FloatArray, family: "_Family", near: Fit | None) -> FloatArray:
-    """(r, n_parameters) where Newton begins: all equal, or one step from a fit nearby.
-
-    The step shares the curvature of the mean tally, so that it costs one matrix product for all r.
-    """
+def _solve(counts: "_Counts", family: "_Family", near: Fit | None) -> FloatArray:
+    """(r, n_parameters) maximisers of the likelihoods of r tallies."""
     if near is None:
-        return np.zeros((len(tallies), family.n_parameters))
-    theta = _parameters(family, near)[None]
-    mean = _EVALUATE[family.model](tallies.mean(axis=0, keepdims=True), theta, family)
-    gradient = tallies.reshape(len(tallies), -1) @ _vote_scores(theta, family)
-    return theta + np.linalg.solve(_information(mean, family)[0], gradient.T).T
+        return _newton(counts, family, np.zeros((len(counts), family.n_parameters)))
+    theta, done = _chords(counts, family, _parameters(family, near)[None])
+    if not done.all():
+        theta[~done] = _newton(counts.rows(~done), family, np.zeros((int((~done).sum()), family.n_parameters)))
+    return theta
 
 
-def _prepared(tallies: FloatArray, family: "_Family", prior: float) -> Iterator[FloatArray]:
-    """Blocks of tallies (r, 3, p) with the prior added, and ties halved where the family has none."""
-    added = np.array([prior, prior, PRIOR_TIES / tallies.shape[-1] if family.with_ties else 0.0])
+def _chords(counts: "_Counts", family: "_Family", near: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Newton from near (1, n_parameters) with one curvature for all r tallies, that of their mean.
+
+    Tallies drawn from the same votes differ little in curvature, so that a step costs two matrix products instead of r
+    systems of equations. Returns theta (r, n_parameters) and which of them converged (r,).
+    """
+    mean = _EVALUATE[family.model](counts.mean(), near, family)
+    inverse = np.linalg.inv(_information(mean, family)[0])
+    theta = np.repeat(near, len(counts), axis=0)
+    moved = np.full(len(counts), np.inf)
+    for _ in range(MAX_CHORDS):
+        step = _gradient(*_SLOPE[family.model](counts, theta, family), family) @ inverse
+        theta, moved = theta + step, np.abs(step).max(axis=1)
+        if moved.max() < LAST_CHORD:
+            break
+    return theta, moved < LAST_CHORD
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Votes of r tallies as the likelihoods need them: first minus second wins, all votes, ties; each (r, p)."""
+
+    surplus: FloatArray
+    votes: FloatArray
+    ties: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.votes)
+
+    def rows(self, which: NDArray) -> "_Counts":
+        return _Counts(self.surplus[which], self.votes[which], self.ties[which])
+
+    def mean(self) -> "_Counts":
+        parts = (self.surplus, self.votes, self.ties)
+        return _Counts(*(part.mean(axis=0, keepdims=True) for part in parts))
+
+
+def _prepared(tallies: FloatArray, family: "_Family", prior: float) -> Iterator[_Counts]:
+    """Blocks of tallies (r, 3, p) with the prior added; a family without ties counts a tie as half a win each way."""
+    prior_ties = PRIOR_TIES / tallies.shape[-1] if family.with_ties else 0.0
     size = max(1, BLOCK_BYTES // (8 * (family.n_models + 1) ** 2))
     for start in range(0, len(tallies), size):
-        block = tallies[start : start + size] + added[:, None]
-        if not family.with_ties:
-            block[:, :2] += block[:, 2:] / 2
-            block[:, 2] = 0.0
-        yield block
+        first, second, ties = tallies[start : start + size].swapaxes(0, 1)
+        yield _Counts(first - second, first + second + ties + (2 * prior + prior_ties), ties + prior_ties)
 
 
 @dataclass(frozen=True)
@@ -348,20 +384,20 @@ def _family(model: PairModel, with_ties: bool, n_models: int) -> _Family:
     return _Family(model, with_ties, n_models, first, second, incidence)
 
 
-def _newton(tallies: FloatArray, family: _Family, theta: FloatArray) -> FloatArray:
+def _newton(counts: _Counts, family: _Family, theta: FloatArray) -> FloatArray:
     """(r, n_parameters) maximisers of the likelihoods of r tallies, from theta of the same shape.
 
     The log-likelihoods are concave, so Newton with step halving cannot miss; from a near start no step is halved.
     """
     evaluate = _EVALUATE[family.model]
-    terms = evaluate(tallies, theta, family)
+    terms = evaluate(counts, theta, family)
     for _ in range(MAX_NEWTON):
-        step = np.linalg.solve(_information(terms, family), _gradient(terms, family)[..., None])[..., 0]
+        step = np.linalg.solve(_information(terms, family), _gradient(terms.gap, terms.tie, family)[..., None])[..., 0]
         if np.abs(step).max() < LAST_STEP:
             return theta + step
         enough = terms.value - 1e-12 * (1 + np.abs(terms.value))
         for _ in range(MAX_HALVINGS):
-            following = evaluate(tallies, theta + step, family)
+            following = evaluate(counts, theta + step, family)
             worse = ~(following.value >= enough)  # a step too far may overflow to NaN
             if not worse.any():
                 break
@@ -370,9 +406,10 @@ def _newton(tallies: FloatArray, family: _Family, theta: FloatArray) -> FloatArr
     return theta
 
 
-def _gradient(terms: _Terms, family: _Family) -> FloatArray:
-    strengths = terms.gap @ family.incidence
-    return np.column_stack([strengths, terms.tie]) if family.with_ties else strengths
+def _gradient(gap: FloatArray, tie: FloatArray, family: _Family) -> FloatArray:
+    """(r, n_parameters) from the derivatives by strength difference (r, p) and by tie level (r,)."""
+    strengths = gap @ family.incidence
+    return np.column_stack([strengths, tie]) if family.with_ties else strengths
 
 
 def _information(terms: _Terms, family: _Family) -> FloatArray:
@@ -390,46 +427,72 @@ def _information(terms: _Terms, family: _Family) -> FloatArray:
     return matrix
 
 
-def _bradley_terry(tallies: FloatArray, theta: FloatArray, family: _Family) -> _Terms:
-    """Terms of Bradley-Terry, with Davidson's ties where the family has them."""
-    votes = tallies.sum(axis=1)
-    gaps = _gaps(theta, family)
-    lead, tie_chance, log_total = _chances(gaps, theta, family)
-    gap = (tallies[:, 0] - tallies[:, 1] - votes * lead) / 2
-    gap_gap = votes * (1 - tie_chance - lead**2) / 4
-    value = ((tallies[:, 0] - tallies[:, 1]) * gaps / 2 - votes * log_total).sum(axis=1)
+def _bradley_terry_slope(counts: _Counts, theta: FloatArray, family: _Family) -> tuple[FloatArray, FloatArray]:
+    """First derivatives of Bradley-Terry: by strength difference (r, p) and by tie level (r,)."""
+    lead, tie_chance = _chances(_gaps(theta, family), theta, family)
+    gap = (counts.surplus - counts.votes * lead) / 2
     if not family.with_ties:
-        return _Terms(value, gap, gap_gap, np.zeros(1), np.zeros(1), np.zeros(1))
-    tied, expected = tallies[:, 2].sum(axis=1), votes * tie_chance
+        return gap, np.zeros(len(counts))
+    return gap, (counts.ties - counts.votes * tie_chance).sum(axis=1)
+
+
+def _bradley_terry(counts: _Counts, theta: FloatArray, family: _Family) -> _Terms:
+    """Terms of Bradley-Terry, with Davidson's ties where the family has them."""
+    gaps = _gaps(theta, family)
+    lead, tie_chance = _chances(gaps, theta, family)
+    level = theta[:, -1:] if family.with_ties else np.full((1, 1), -np.inf)
+    log_total = np.logaddexp(np.logaddexp(gaps / 2, -gaps / 2), level)
+    value = (counts.surplus * gaps / 2 - counts.votes * log_total).sum(axis=1)
+    if family.with_ties:
+        value = value + counts.ties.sum(axis=1) * theta[:, -1]
+    gap, tie = _bradley_terry_slope(counts, theta, family)
     return _Terms(
-        value=value + tied * theta[:, -1],
+        value=value,
         gap=gap,
-        gap_gap=gap_gap,
-        tie=tied - expected.sum(axis=1),
-        tie_tie=(expected * (1 - tie_chance)).sum(axis=1),
-        gap_tie=-expected * lead / 2,
+        gap_gap=counts.votes * (1 - tie_chance - lead**2) / 4,
+        tie=tie,
+        tie_tie=(counts.votes * tie_chance * (1 - tie_chance)).sum(axis=1),
+        gap_tie=-counts.votes * tie_chance * lead / 2,
     )
 
 
-def _thurstone(tallies: FloatArray, theta: FloatArray, family: _Family) -> _Terms:
+def _thurstone_slope(counts: _Counts, theta: FloatArray, family: _Family) -> tuple[FloatArray, FloatArray]:
+    """First derivatives of Thurstone's case V; there is no tie level."""
+    win, loss = _hazards(_gaps(theta, family))
+    first = (counts.votes + counts.surplus) / 2
+    return first * win - (counts.votes - first) * loss, np.zeros(len(counts))
+
+
+def _thurstone(counts: _Counts, theta: FloatArray, family: _Family) -> _Terms:
     """Terms of Thurstone's case V."""
-    gap = _gaps(theta, family)
-    log_win, log_loss = log_ndtr(gap), log_ndtr(-gap)
-    log_density = norm.logpdf(gap)
-    win, loss = np.exp(log_density - log_win), np.exp(log_density - log_loss)
+    gaps = _gaps(theta, family)
+    win, loss = _hazards(gaps)
+    first = (counts.votes + counts.surplus) / 2
+    second = counts.votes - first
+    gap, none = _thurstone_slope(counts, theta, family)
     return _Terms(
-        value=(tallies[:, 0] * log_win + tallies[:, 1] * log_loss).sum(axis=1),
-        gap=tallies[:, 0] * win - tallies[:, 1] * loss,
-        gap_gap=tallies[:, 0] * win * (win + gap) + tallies[:, 1] * loss * (loss - gap),
-        tie=np.zeros(1),
-        tie_tie=np.zeros(1),
-        gap_tie=np.zeros(1),
+        value=(first * log_ndtr(gaps) + second * log_ndtr(-gaps)).sum(axis=1),
+        gap=gap,
+        gap_gap=first * win * (win + gaps) + second * loss * (loss - gaps),
+        tie=none,
+        tie_tie=none,
+        gap_tie=np.zeros_like(gap),
     )
 
 
-_EVALUATE: dict[PairModel, Callable[[FloatArray, FloatArray, _Family], _Terms]] = {
+def _hazards(gap: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Derivatives of log P(first wins) and minus that of log P(second wins) by the strength difference."""
+    log_density = -(gap**2) / 2 - LOG_ROOT_TAU
+    return np.exp(log_density - log_ndtr(gap)), np.exp(log_density - log_ndtr(-gap))
+
+
+_EVALUATE: dict[PairModel, Callable[[_Counts, FloatArray, _Family], _Terms]] = {
     "bradley-terry": _bradley_terry,
     "thurstone": _thurstone,
+}
+_SLOPE: dict[PairModel, Callable[[_Counts, FloatArray, _Family], tuple[FloatArray, FloatArray]]] = {
+    "bradley-terry": _bradley_terry_slope,
+    "thurstone": _thurstone_slope,
 }
 
 
@@ -437,32 +500,30 @@ def _gaps(theta: FloatArray, family: _Family) -> FloatArray:
     return theta[:, : family.n_models] @ family.incidence.T
 
 
-def _chances(gap: FloatArray, theta: FloatArray, family: _Family) -> tuple[FloatArray, FloatArray | float, FloatArray]:
-    """P(first wins) - P(second wins), P(tie), and the log of the sum of the weights; each (r, p)."""
-    half = np.abs(gap) / 2
-    weaker = np.exp(-2 * half)
+def _chances(gap: FloatArray, theta: FloatArray, family: _Family) -> tuple[FloatArray, FloatArray]:
+    """P(first wins) - P(second wins) and P(tie), both (r, p)."""
+    if not family.with_ties:
+        return np.tanh(gap / 2), np.zeros((1, 1))
+    weaker = np.exp(-np.abs(gap))
     with np.errstate(over="ignore", invalid="ignore"):
-        tie = np.exp(theta[..., -1:] - half) if family.with_ties else 0.0
+        tie = np.exp(theta[:, -1:]) * np.sqrt(weaker)
         total = 1 + weaker + tie
-        lead = np.copysign((1 - weaker) / total, gap)
-        return lead, tie / total, np.log(total) + half
+        return np.copysign((1 - weaker) / total, gap), tie / total
 
 
 def _vote_scores(theta: FloatArray, family: _Family) -> FloatArray:
     """(3p, n_parameters) gradient of the log-likelihood of a single vote of each kind on each pair; theta (1, k)."""
-    gap = _gaps(theta, family)[0]
+    gap = _gaps(theta, family)
     if family.model == "thurstone":
-        win = np.exp(norm.logpdf(gap) - log_ndtr(gap))
-        loss = -np.exp(norm.logpdf(gap) - log_ndtr(-gap))
-        kinds = [win, loss, (win + loss) / 2]
+        win, loss = _hazards(gap[0])
+        kinds = [win, -loss, (win - loss) / 2]
     else:
-        lead, tie_chance, _ = _chances(gap, theta[0], family)
-        kinds = [(mean - lead) / 2 for mean in (1, -1, 0)]
+        lead, tie_chance = _chances(gap, theta, family)
+        kinds = [(mean - lead[0]) / 2 for mean in (1, -1, 0)]
     scores = np.concatenate([kind[:, None] * family.incidence for kind in kinds])
     if not family.with_ties:
         return scores
-    level = np.concatenate([kind - np.ravel(tie_chance) for kind in (0, 0, 1)])
-    return np.column_stack([scores, level])
+    return np.column_stack([scores, np.concatenate([kind - tie_chance[0] for kind in (0, 0, 1)])])
 
 
 def _check_estimable(tallies: FloatArray, n_models: int) -> None:

@@ -52,8 +52,10 @@ def test_replicates_are_distributed_as_if_images_and_annotators_were_drawn_one_b
     slow = []
     for _ in range(3000):
         drawn = []
-        for image in rng.integers(0, 12, 12):
-            kinds = rng.choice(singles[image], 5)
+        for image in rng.integers(0, 13, 12):
+            kinds = (
+                rng.choice(singles[image], 5) if image < 12 else [rng.integers(0, 4)]
+            )  # smoothing: one image unknown
             drawn.append(verdict_of(kinds, 0))
         drawn = np.array(drawn)
         slow.append(((drawn <= 1).sum(), np.isin(drawn, (0, 2)).sum()))
@@ -65,6 +67,28 @@ def test_replicates_are_distributed_as_if_images_and_annotators_were_drawn_one_b
     assert fast.mean() == pytest.approx(slow.mean(), abs=3 * slow.std() / np.sqrt(3000))
     assert fast.std() == pytest.approx(slow.std(), rel=0.06)
     np.testing.assert_allclose(np.quantile(fast, [0.05, 0.95]), np.quantile(slow, [0.05, 0.95]), atol=0.12)
+
+
+@pytest.mark.parametrize("mode", ["smoothed", "published"])
+def test_image_by_image_and_multinomial_draws_have_one_distribution(monkeypatch, mode):
+    """Duels of unequal size, drawn both ways: same means and covariances of the log scores."""
+    rng = np.random.default_rng(4)
+    i, j = np.repeat([[0, 1], [0, 2], [1, 2]], [9, 30, 17], axis=0).T
+    outcome = rng.choice(4, i.size, p=[0.4, 0.3, 0.2, 0.1])
+    duels = collect_duels(i, j, outcome, np.eye(4)[outcome], 3)
+    logs = []
+    for limit in (40, 0):
+        monkeypatch.setattr("competition.ranking.bootstrap.DRAW_SINGLY", limit)
+        scores = bootstrap_scores(duels, np.zeros(3, dtype=np.int64), replicates=30_000, seed=1, mode=mode)
+        logs.append(np.log(scores))
+    np.testing.assert_allclose(logs[0].mean(axis=0), logs[1].mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(np.cov(logs[0].T), np.cov(logs[1].T), atol=0.005)
+
+
+def test_a_single_image_does_not_give_a_sure_ranking():
+    standing = rank_judgements(["x", "y"], [0], [1], [True], [False])
+    assert standing.low[0] < 0.5 < standing.score[0] < standing.high[0]
+    assert (standing.rank_best.tolist(), standing.rank_worst.tolist()) == ([1, 1], [2, 2])
 
 
 def test_replicates_are_centred_on_the_scores():

@@ -174,11 +174,25 @@ def test_standing_says_who_took_part_and_repeats_by_seed():
     assert (standing.rank <= standing.rank_worst).all()
 
 
-def test_one_person_has_no_sandwich_and_no_replicates_leave_ranks_open():
-    _, first, second, outcome = random_votes(2)
-    standing = rank_votes(list("abcdef"), np.zeros(600), first, second, outcome, replicates=0)
-    assert np.isnan(standing.sandwich).all()
-    assert standing.rank_worst.tolist() == [6] * 6
+def test_one_person_or_no_replicates_leave_intervals_and_ranks_open():
+    person, first, second, outcome = random_votes(2)
+    alone = rank_votes(list("abcdef"), np.zeros(600), first, second, outcome)
+    assert np.isnan(alone.sandwich).all()
+    for standing in (alone, rank_votes(list("abcdef"), person, first, second, outcome, replicates=0)):
+        assert np.isnan(standing.low).all()
+        assert standing.rank_worst.tolist() == [6] * 6
+
+
+def test_a_thousand_people_with_few_votes_each():
+    """Votes too thinly spread for a dense table of persons give the same as resampling them by hand."""
+    votes = random_votes(8, m=10, votes=3000, persons=1000)
+    standing = rank_votes(list("abcdefghij"), *votes, replicates=3, seed=6)
+    people = np.unique(votes[0])
+    times = np.random.default_rng(6).multinomial(people.size, np.full(people.size, 1 / people.size), size=3)
+    for row, drawn in zip(standing.replicates, times, strict=True):
+        weight = drawn[np.searchsorted(people, votes[0])]
+        again = [np.repeat(column, weight) for column in votes[1:]]
+        np.testing.assert_allclose(row, fit(tally_votes(*again, 10), 10).strength, atol=1e-6)
 
 
 def test_baseball_abilities_of_the_textbook():
