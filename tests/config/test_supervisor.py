@@ -55,7 +55,7 @@ class Site:
                 [sys.executable, "-m", "config.supervisor", "--admin"],
                 cwd=BASE_DIR, env=environment_of(self.var, PORT=str(self.port)), stdout=output, stderr=output,
             )  # fmt: skip
-        wait_until(lambda: "Falsify is running" in self.text or self.process.poll() is not None)
+        wait_until(lambda: "Falsify is running" in self.text or self.process.poll() is not None, 240)
         assert self.process.poll() is None, self.text
 
     @property
@@ -63,14 +63,14 @@ class Site:
         return self.output.read_text()
 
     def processes(self) -> dict[int, str]:
-        """Every live process that was started with this installation's folder, and its command line."""
+        """Live processes with this installation's folder in their environment or command line; the latter."""
         found = {}
-        mark = f"VAR_DIR={self.var}\0".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                if mark in (folder / "environ").read_bytes() + b"\0" and "Z" not in _state(folder):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
+                line = (folder / "cmdline").read_bytes()
+                if str(self.var).encode() in (folder / "environ").read_bytes() + line and _state(folder) != "Z":
+                    found[int(folder.name)] = line.replace(b"\0", b" ").decode()
+            except OSError:  # it ended meanwhile
                 continue
         return found
 
@@ -115,9 +115,11 @@ def _state(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = Site(tmp_path_factory.mktemp("a folder") / "vàr")
-    site.start()
-    yield site
-    site.end()
+    try:
+        site.start()
+        yield site
+    finally:
+        site.end()
 
 
 def run_supervisor(var: Path, **variables: str) -> subprocess.CompletedProcess[str]:
