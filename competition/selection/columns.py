@@ -79,20 +79,22 @@ def read_classes(column: Column, start: int, stop: int, n_classes: int, model: i
     if block.size and (block.max() >= n_classes or block.min() < 0):
         bad = int(np.flatnonzero((block < 0) | (block >= n_classes))[0])
         raise SelectionError(
-            f"model {model} predicts class {block[bad]} at row {start + bad}; the taxonomy has classes 0 to {n_classes - 1}"
+            f"model {model} predicts class {block[bad]} at row {start + bad}; "
+            f"the taxonomy has classes 0 to {n_classes - 1}"
         )
     return np.ascontiguousarray(block, dtype=class_kind(n_classes))
 
 
 def read_confidences(column: Column, start: int, stop: int, kind: np.dtype[Any], model: int) -> npt.NDArray[Any]:
-    """Rows start..stop of a confidence column as bits of `kind`. Raises SelectionError for NaN and values outside 0..1."""
+    """Rows start..stop of a confidence column as bits of `kind`. Raises SelectionError for NaN and outside of 0..1."""
     block = np.ascontiguousarray(column[start:stop], dtype=kind)
     bits = as_bits(block)
     if bits.size and bits.max() > threshold_bits(MAX_CONFIDENCE, kind):  # NaN and negative numbers have high bits too
         bad = np.flatnonzero(~((block >= 0) & (block <= MAX_CONFIDENCE)))
         if bad.size:
             raise SelectionError(
-                f"model {model} has confidence {block[bad[0]]} at row {start + int(bad[0])}; confidences lie between 0 and 1"
+                f"model {model} has confidence {block[bad[0]]} at row {start + int(bad[0])}; "
+                "confidences lie between 0 and 1"
             )
         bits = as_bits(np.abs(block))  # what is left is -0.0
     return bits

@@ -1,8 +1,9 @@
 """The compiled loops of MAD selection. `mad` explains the algorithm and why its result is exact.
 
-A *pool* holds, for each pair of models at work, the candidates kept so far. A candidate's *key* is a 64-bit number whose
-order is the order of selection: the level of its distance in the high half, the bits of the smaller confidence in the
-low half. Its *label* is the two predicted classes, i's in the high half. Equal keys stand in the order of their rows.
+A *pool* holds, for each pair of models at work, the candidates kept so far. A candidate's *key* is a 64-bit number
+whose order is the order of selection: the level of its distance in the high half, the bits of the smaller confidence
+in the low half. Its *label* is the two predicted classes, i's in the high half. Equal keys stand in the order of
+their rows.
 """
 
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from numba import njit
 
 Array = npt.NDArray[Any]
+_LOW = np.uint64(0xFFFFFFFF)
 TILE = 4_096
 
 
@@ -21,7 +23,7 @@ class Pool(NamedTuple):
     key: Array  # (P, capacity) uint64
     label: Array  # (P, capacity) uint64
     hash: Array  # (P, capacity or 0) uint64
-    row: Array  # (P, capacity) int64
+    row: Array  # (P, capacity) uint64
     count: Array  # (P,) int64, candidates in the pool
     floor: Array  # (P,) uint64, nothing at or below this key is kept any more
     dropped: Array  # (P,) bool, whether the floor has cost a candidate
@@ -42,6 +44,8 @@ class Scratch(NamedTuple):
     picked_hash: Array  # (goal,) uint64
     picked_at: Array  # (goal,) int64
     slots: Array  # (2 * capacity,) int32, a power of two of them, -1 between calls
+    order: Array  # (capacity,) int32
+    spare: Array  # (capacity,) uint64
     mark: Array  # (TILE,) uint8
     survivors: Array  # (TILE + 1,) int32
     keys: Array  # (TILE + 1,) uint64
@@ -76,9 +80,9 @@ def scan_block(
 ) -> None:
     """Offer every row of a block to every pair.
 
-    classes, sure: (m, block), of which n_rows are used; bits: (m, block), or (m, 0) without confidences; hashes: (block,)
-    or (0,); pairs: (P, 2); ranks: flat level table read at a * stride_a + b * stride_b; tally: (P, 2), += disagreements,
-    confident ones. Rows go in tiles that leave the level table its place in the second-level cache.
+    classes, sure: (m, block), of which n_rows are used; bits: (m, block), or (m, 0) without confidences; hashes:
+    (block,) or (0,); pairs: (P, 2); ranks: flat level table read at a * stride_a + b * stride_b; tally: (P, 2), +=
+    disagreements, confident ones. Tiles of rows leave the level table its place in the second-level cache.
     """
     for start in range(0, n_rows, TILE):
         stop = min(start + TILE, n_rows)
@@ -139,6 +143,7 @@ def _push(
     """Put survivors s.. into the pool of one pair until it is full: the next survivor, and the candidates there are.
 
     Left out is what the floor, a better candidate alike, or the accepted of earlier passes keep from ever mattering.
+    The loop calls no function with an array until a candidate gets that far: such a call costs more than all the rest.
     """
     image_hash = np.uint64(0)
     while s < n_news and count < len(pool_key):
@@ -149,8 +154,16 @@ def _push(
         label = (np.uint64(class_i[row]) << np.uint64(32)) | np.uint64(class_j[row])
         if len(hashes) > 0:
             image_hash = hashes[row]
-        if not _is_news(seen_key, seen_label, seen_hash, n_classes, key, label, image_hash):
+        spread = (label >> np.uint64(32)) * np.uint64(n_classes) + (label & _LOW) + _mix(image_hash)
+        slot = np.int64(spread & np.uint64(len(seen_key) - 1))  # few classes and no hashes: no two labels share a slot
+        same = seen_label[slot] == label
+        if len(seen_hash) > 0:
+            same = same and seen_hash[slot] == image_hash
+            seen_hash[slot] = image_hash
+        if same and key <= seen_key[slot]:
             continue
+        seen_key[slot] = key
+        seen_label[slot] = label
         if len(accepted_label) > 0 and not _fits(accepted_label, accepted_hash, label, image_hash, cap, radius):
             continue
         pool_key[count] = key
@@ -222,30 +235,12 @@ def _gather_marked(n_rows: int, mark: Array, survivors: Array) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _is_news(
-    seen_key: Array, seen_label: Array, seen_hash: Array, n_classes: int, key: int, label: int, image_hash: int
-) -> bool:
-    """False if a candidate at least as good with this very label and hash was pushed before; remembers this one."""
-    spread = (label >> np.uint64(32)) * np.uint64(n_classes) + (label & np.uint64(0xFFFFFFFF))  # few classes: no clash
-    slot = np.int64((spread + _mix(np.uint64(0), image_hash)) & np.uint64(len(seen_key) - 1))
-    same = seen_label[slot] == label
-    if len(seen_hash) > 0:
-        same = same and seen_hash[slot] == image_hash
-        seen_hash[slot] = image_hash
-    if same and key <= seen_key[slot]:
-        return False
-    seen_key[slot] = key
-    seen_label[slot] = label
-    return True
-
-
-@njit(cache=True, nogil=True)
 def _fits(accepted_label: Array, accepted_hash: Array, label: int, image_hash: int, cap: int, radius: int) -> bool:
     """Whether the candidate could still be accepted beside those of earlier passes."""
     same_i, same_j = 0, 0
     for other in accepted_label:
         same_i += (other >> np.uint64(32)) == (label >> np.uint64(32))
-        same_j += (other & np.uint64(0xFFFFFFFF)) == (label & np.uint64(0xFFFFFFFF))
+        same_j += (other & _LOW) == (label & _LOW)
     return (
         same_i < cap
         and same_j < cap
@@ -258,25 +253,57 @@ def _fits(accepted_label: Array, accepted_hash: Array, label: int, image_hash: i
 def compact(pool: Pool, scratch: Scratch, p: int, goal: int, cap: int, radius: int, limit: int) -> int:
     """Sort the candidates of pair p and let go of those that cannot matter; returns how many a greedy walk accepts.
 
-    What ranks after the last of `goal` accepted candidates goes, and so does what exceeds `limit`; both raise the floor.
-    scratch.picked_at[: the result] are the positions of the accepted ones.
+    What ranks after the last of `goal` accepted candidates goes, and so does what exceeds `limit`; both raise the
+    floor. scratch.picked_at[: the result] are the positions of the accepted ones.
     """
     count = pool.count[p]
-    order = np.argsort(~pool.key[p, :count], kind="mergesort")  # stable: equal keys stay in the order of their rows
+    order = scratch.order[:count]
+    _sort_descending(pool.key[p, :count], order, scratch.spare)
     kept, seen, n_picked = _walk(pool, scratch, p, order, goal, cap, radius)
     if kept > limit or seen < count:
         kept = min(kept, limit)
         pool.dropped[p] = True
     if kept == limit or n_picked == goal:
         pool.floor[p] = pool.key[p, order[kept - 1]]
-    order = order[:kept]
-    pool.key[p, :kept] = pool.key[p][order]
-    pool.label[p, :kept] = pool.label[p][order]
-    pool.row[p, :kept] = pool.row[p][order]
+    _take(pool.key[p], order[:kept], scratch.spare)
+    _take(pool.label[p], order[:kept], scratch.spare)
+    _take(pool.row[p], order[:kept], scratch.spare)
     if pool.hash.shape[1] > 0:
-        pool.hash[p, :kept] = pool.hash[p][order]
+        _take(pool.hash[p], order[:kept], scratch.spare)
     pool.count[p] = kept
     return n_picked
+
+
+@njit(cache=True, nogil=True)
+def _sort_descending(key: Array, order: Array, spare: Array) -> None:
+    """order = the positions of key, highest first, equal ones as they stand (a merge sort; numpy's compiles slowly)."""
+    n = len(key)
+    for at in range(n):
+        order[at] = at
+    width = 1
+    while width < n:
+        for low in range(0, n, 2 * width):
+            middle, high = min(low + width, n), min(low + 2 * width, n)
+            left, right = low, middle
+            for at in range(low, high):
+                if left < middle and (right == high or key[order[left]] >= key[order[right]]):
+                    spare[at] = order[left]
+                    left += 1
+                else:
+                    spare[at] = order[right]
+                    right += 1
+        for at in range(n):
+            order[at] = spare[at]
+        width *= 2
+
+
+@njit(cache=True, nogil=True)
+def _take(column: Array, order: Array, spare: Array) -> None:
+    """column[: len(order)] = column[order], in place."""
+    for at in range(len(order)):
+        spare[at] = column[order[at]]
+    for at in range(len(order)):
+        column[at] = spare[at]
 
 
 @njit(cache=True, nogil=True)
@@ -286,72 +313,68 @@ def _walk(pool: Pool, scratch: Scratch, p: int, order: Array, goal: int, cap: in
     order[: kept] becomes the candidates without those that repeat a better one's label (and hash): whatever keeps the
     better one from being accepted keeps the other out as well.
     """
-    with_hash = pool.hash.shape[1] > 0
     n_earlier = pool.n_accepted[p]
-    _count_classes(pool.accepted_label[p, :n_earlier], 1, scratch)
+    labels, hashes, with_hash = pool.label[p], pool.hash[p], pool.hash.shape[1] > 0
+    earlier_label, earlier_hash = pool.accepted_label[p, :n_earlier], pool.accepted_hash[p, :n_earlier]
+    used_i, used_j, slots = scratch.used_i, scratch.used_j, scratch.slots
+    picked_label, picked_hash, picked_at = scratch.picked_label, scratch.picked_hash, scratch.picked_at
+    _count_classes(earlier_label, 1, used_i, used_j)
+    image_hash = np.uint64(0)
     kept, seen, n_picked = 0, 0, 0
     while seen < len(order) and n_picked < goal:
         at = order[seen]
         seen += 1
-        label = pool.label[p, at]
-        image_hash = pool.hash[p, at] if with_hash else np.uint64(0)
-        if _repeats(pool, scratch, p, order, kept, label, image_hash):
+        label = labels[at]
+        if with_hash:
+            image_hash = hashes[at]
+        slot = np.int64(_mix(label ^ _mix(image_hash)) & np.uint64(len(slots) - 1))
+        while slots[slot] >= 0:  # open addressing
+            other = order[slots[slot]]
+            if labels[other] == label and (not with_hash or hashes[other] == image_hash):
+                break
+            slot = slot + 1 if slot + 1 < len(slots) else 0
+        if slots[slot] >= 0:
             continue
+        slots[slot] = kept
         order[kept] = at
         kept += 1
-        a, b = np.int64(label >> np.uint64(32)), np.int64(label & np.uint64(0xFFFFFFFF))
-        if (
-            scratch.used_i[a] >= cap
-            or scratch.used_j[b] >= cap
-            or _label_taken(pool.accepted_label[p, :n_earlier], label)
-            or _label_taken(scratch.picked_label[:n_picked], label)
-            or near_any(pool.accepted_hash[p, :n_earlier], image_hash, radius)
-            or near_any(scratch.picked_hash[:n_picked], image_hash, radius)
-        ):
+        a, b = np.int64(label >> np.uint64(32)), np.int64(label & _LOW)
+        if used_i[a] >= cap or used_j[b] >= cap:
             continue
-        scratch.used_i[a] += 1
-        scratch.used_j[b] += 1
-        scratch.picked_label[n_picked] = label
-        scratch.picked_hash[n_picked] = image_hash
-        scratch.picked_at[n_picked] = kept - 1
+        if _label_taken(earlier_label, label) or _label_taken(picked_label[:n_picked], label):
+            continue
+        if near_any(earlier_hash, image_hash, radius) or near_any(picked_hash[:n_picked], image_hash, radius):
+            continue
+        used_i[a] += 1
+        used_j[b] += 1
+        picked_label[n_picked] = label
+        picked_hash[n_picked] = image_hash
+        picked_at[n_picked] = kept - 1
         n_picked += 1
-    _count_classes(pool.accepted_label[p, :n_earlier], -1, scratch)
-    _count_classes(scratch.picked_label[:n_picked], -1, scratch)
-    scratch.slots[:] = -1
+    _count_classes(earlier_label, -1, used_i, used_j)
+    _count_classes(picked_label[:n_picked], -1, used_i, used_j)
+    slots[:] = -1
     return kept, seen, n_picked
 
 
 @njit(cache=True, nogil=True)
-def _repeats(pool: Pool, scratch: Scratch, p: int, order: Array, kept: int, label: int, image_hash: int) -> bool:
-    """Whether one of order[: kept] has this label and hash; remembers it as order[kept] otherwise (open addressing)."""
-    with_hash = pool.hash.shape[1] > 0
-    slots = scratch.slots
-    slot = np.int64(_mix(label, image_hash) & np.uint64(len(slots) - 1))
-    while slots[slot] >= 0:
-        other = order[slots[slot]]
-        if pool.label[p, other] == label and (not with_hash or pool.hash[p, other] == image_hash):
-            return True
-        slot = slot + 1 if slot + 1 < len(slots) else 0
-    slots[slot] = kept
-    return False
+def _mix(bits: int) -> int:
+    """A hash of 64 bits, 0 for 0."""
+    bits = (bits ^ (bits >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
+    return bits ^ (bits >> np.uint64(32))
 
 
 @njit(cache=True, nogil=True)
-def _mix(label: int, image_hash: int) -> int:
-    return ((label ^ (label >> np.uint64(29)) ^ image_hash) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-
-
-@njit(cache=True, nogil=True)
-def _count_classes(labels: Array, step: int, scratch: Scratch) -> None:
+def _count_classes(labels: Array, step: int, used_i: Array, used_j: Array) -> None:
     for label in labels:
-        scratch.used_i[np.int64(label >> np.uint64(32))] += step
-        scratch.used_j[np.int64(label & np.uint64(0xFFFFFFFF))] += step
+        used_i[np.int64(label >> np.uint64(32))] += step
+        used_j[np.int64(label & _LOW)] += step
 
 
 @njit(cache=True, nogil=True)
 def _label_taken(labels: Array, label: int) -> bool:
     turned = (label >> np.uint64(32)) | (label << np.uint64(32))
-    for other in labels:
+    for other in labels:  # noqa: SIM110, numba compiles no generators here
         if other in (label, turned):
             return True
     return False
@@ -362,7 +385,7 @@ def near_any(hashes: Array, image_hash: int, radius: int) -> bool:
     """Whether any of the hashes is within `radius` bits; never for a negative radius."""
     if radius < 0:
         return False
-    for other in hashes:
+    for other in hashes:  # noqa: SIM110, as above
         if _popcount(other ^ image_hash) <= radius:
             return True
     return False

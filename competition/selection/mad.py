@@ -1,21 +1,23 @@
-"""MAD selection: for each pair of classifiers, the images on which their predictions differ most (arXiv 2002.10648).
+"""MAD selection: for each pair of classifiers, the images on which they differ most (arXiv 2002.10648, section 3).
 
-For a pair {i, j} and every row: keep rows whose predictions differ, keep those on which both models are confident, order
-by the distance of the two classes (descending), then by the smaller confidence (descending), then by row, walk in that
-order and accept under three caps: at most `per_class_cap` accepted rows with the same prediction of i, as many with the
-same prediction of j, each unordered pair of labels once; and, if asked, no image that nearly repeats an accepted one.
+For a pair {i, j} and every row: keep rows whose predictions differ, keep those on which both models are confident,
+order by the distance of the two classes (descending), then by the smaller confidence (descending), then by row, walk
+in that order and accept under three caps: at most `per_class_cap` accepted rows with the same prediction of i, as
+many with the same prediction of j, each unordered pair of labels once; and, if asked, no image that nearly repeats an
+accepted one.
 
-**How it streams.** Rows are read in blocks; each pair keeps a small pool of candidates. What has been accepted only ever
-shrinks what can still be accepted, so of candidates with the same two predictions (in the same order) and the same image
-hash only the best can matter. When a pool is full it is sorted and walked: what ranks after 3 (k + reserve) accepted
-candidates is let go, and the rank of the last one becomes a floor below which nothing enters.
+**How it streams.** Rows are read in blocks; each pair keeps a small pool of candidates. What has been accepted only
+ever shrinks what can still be accepted, so of candidates with the same two predictions (in the same order) and the same
+image hash only the best can matter. When a pool is full it is sorted and walked: what ranks after 3 (k + reserve)
+accepted candidates is let go, and the rank of the last one becomes a floor below which nothing enters.
 
-**Why the result is exact.** The candidates kept are all that matter above the floor, so walking them gives exactly what a
-walk over all rows gives, down to the floor. If that is k + reserve rows, the pair is done. If not, and the floor did cost
-a candidate, the rows are read once more for this pair, keeping only what can be accepted beside the rows that are certain
-by then; every such pass accepts at least one. Without image hashes the second pass never comes unless a pool overflows:
-three caps are three partition matroids, so any maximal selection is at least a third of the largest possible one, and 3
-(k + reserve) accepted above the floor now promise k + reserve above it later, whatever rows are still to come.
+**Why the result is exact.** The candidates kept are all that matter above the floor, so walking them gives exactly
+what a walk over all rows gives, down to the floor. If that is k + reserve rows, the pair is done. If not, and the
+floor did cost a candidate, the rows are read once more for this pair, keeping only what can be accepted beside the
+rows that are certain by then; every such pass accepts at least one. Without image hashes the second pass never comes
+unless a pool overflows: three caps are three partition matroids, so any maximal selection is at least a third of the
+largest possible one, and 3 (k + reserve) accepted above the floor now promise k + reserve above it later, whatever
+rows are still to come.
 
 Memory: pools and one block, independent of the number of rows and of classes; many pairs are worked on in groups.
 """
@@ -128,11 +130,11 @@ class _Source:
 
     @property
     def flat_ranks(self) -> tuple[npt.NDArray[Any], int, int]:
-        """The level table as one line, and the two strides that find (a, b) in it."""
+        """The level table as one line, and the two strides that find (a, b) in it; one type, so one compilation."""
         ranks = self.levels.ranks
         if ranks.strides == (0, 0):
-            return np.ascontiguousarray(ranks[:1, :1]).ravel(), 0, 0
-        return np.ascontiguousarray(ranks).ravel(), ranks.shape[1], 1
+            return ranks[0, :1].astype(np.uint16), 0, 0
+        return np.ascontiguousarray(ranks, dtype=np.uint16).ravel(), ranks.shape[1], 1
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,8 @@ def select(
 ) -> list[PairSelection]:
     """Select k + reserve rows for every pair of models, or for `pairs` only.
 
-    classes: per model, (n_rows,) whole numbers; confidences: per model, (n_rows,) floats in 0..1, or None: the filter is
-    off and ties are broken by row alone. The threshold is rounded to the precision of the stored confidences; float64
+    classes: per model, (n_rows,) whole numbers; confidences: per model, (n_rows,) floats in 0..1, or None: the filter
+    is off and ties are broken by row alone. The threshold is rounded to the precision of the stored confidences; float64
     confidences are compared as float32. hashes: (n_rows,) uint64 perceptual hashes, used when `duplicate_distance` (in
     bits, 0..64) is given. per_class_cap None: no caps per class. progress(done, total) is called after every block, and
     `cancel()` is asked before it.
@@ -333,8 +335,8 @@ def _scan(
             for model in range(len(models)):
                 kernels.hide_unsure(n_rows, block.classes[model], block.bits[model], threshold, hidden, sure[model])
         kernels.scan_block(
-            block.start, n_rows, block.classes, sure, block.bits, block.hashes, numbers, ranks, stride_a, stride_b, hidden,
-            rules.cap, rules.radius, goals, tally, pool, scratch,
+            block.start, n_rows, block.classes, sure, block.bits, block.hashes, numbers, ranks, stride_a, stride_b,
+            hidden, rules.cap, rules.radius, goals, tally, pool, scratch,
         )  # fmt: skip
         report(block.stop)
 
@@ -344,7 +346,7 @@ def _blocks(source: _Source, models: Sequence[int]) -> Iterator[_Block]:
     conf_kind = confidence_kind(source.confidences) if source.confidences is not None else np.dtype(np.float16)
     rows = min(source.block_rows, source.n_rows)
     classes = np.empty((len(models), rows), class_kind(n_classes))
-    bits = np.empty((len(models), rows if source.confidences is not None else 0), f"u{conf_kind.itemsize}")
+    bits = np.empty((len(models), rows if source.confidences is not None else 0), np.uint32)  # of halves as well
     no_hashes = np.empty(0, np.uint64)
     for start in range(0, source.n_rows, source.block_rows):
         stop = min(start + source.block_rows, source.n_rows)
@@ -372,7 +374,7 @@ def _pool(source: _Source, rules: _Rules, found: Sequence[_Found], capacity: int
         key=np.empty((n_pairs, capacity), np.uint64),
         label=np.empty((n_pairs, capacity), np.uint64),
         hash=np.empty((n_pairs, hash_room), np.uint64),
-        row=np.empty((n_pairs, capacity), np.int64),
+        row=np.empty((n_pairs, capacity), np.uint64),
         count=np.zeros(n_pairs, np.int64),
         floor=np.zeros(n_pairs, np.uint64),
         dropped=np.zeros(n_pairs, np.bool_),
@@ -393,6 +395,8 @@ def _scratch(source: _Source, rules: _Rules, capacity: int) -> kernels.Scratch:
         picked_hash=np.zeros(3 * rules.wanted, np.uint64),
         picked_at=np.zeros(3 * rules.wanted, np.int64),
         slots=np.full(2 * capacity, -1, np.int32),
+        order=np.empty(capacity, np.int32),
+        spare=np.empty(capacity, np.uint64),
         mark=np.empty(kernels.TILE, np.uint8),
         survivors=np.empty(kernels.TILE + 1, np.int32),
         keys=np.empty(kernels.TILE + 1, np.uint64),
@@ -430,8 +434,8 @@ def _duplicates(
             i, j = (models.index(model) for model in pairs[p])
             threshold = block.bits.dtype.type(source.threshold_bits)
             lost[p] += kernels.count_duplicates(
-                block.start, block.stop - block.start, block.classes[i], block.classes[j], block.bits[i], block.bits[j], block.hashes, threshold,
-                ranks, stride_a, stride_b, rules.radius, *accepted[p],
+                block.start, block.stop - block.start, block.classes[i], block.classes[j], block.bits[i],
+                block.bits[j], block.hashes, threshold, ranks, stride_a, stride_b, rules.radius, *accepted[p],
             )  # fmt: skip
         report(source.n_rows)
     return lost
