@@ -81,7 +81,11 @@ def _call(stack: list[Any], memo: dict[int, Any], argument: Any) -> None:
     arguments, name = stack.pop(), stack.pop()
     if not isinstance(name, _Name) or not isinstance(arguments, tuple):
         raise NotPlainData("it calls something that is no name")
-    stack.append(_Call(name.text, arguments))
+    match name.text, arguments:
+        case "_codecs encode", (str(text), "latin1"):  # how Python 3 writes bytes for Python 2
+            stack.append(text.encode("latin-1"))
+        case _:
+            stack.append(_Call(name.text, arguments))
 
 
 def _build(stack: list[Any], memo: dict[int, Any], argument: Any) -> None:
@@ -199,13 +203,10 @@ def _plain(value: Any, done: dict[int, Any]) -> Any:
     return result
 
 
-def _array(value: Any) -> npt.NDArray[np.uint8] | bytes:
-    """The uint8 array, or the bytes, that a record of calls describes."""
+def _array(value: Any) -> npt.NDArray[np.uint8]:
+    """The uint8 array that a record of a call and its state describes."""
     match value:
-        case _Call("_codecs encode", (str(text), "latin1" | "latin-1")):
-            return text.encode("latin-1")
-        case _Call(name, _, (_, tuple(shape), _Call("numpy dtype") as kind, fortran, content)) if name in _ARRAY_MAKERS:
-            data = _array(content) if isinstance(content, _Call) else content
+        case _Call(name, _, (_, tuple(shape), _Call("numpy dtype") as kind, fortran, data)) if name in _ARRAY_MAKERS:
             if kind.arguments[:1] not in {("u1",), (b"u1",)} or not isinstance(data, bytes):
                 raise NotPlainData("it holds an array that is not of bytes")
             return np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C")

@@ -18,6 +18,8 @@ function show() {
     field.hidden = !USES[source.value].includes(name);
     if (field.hidden) form.elements[name].value = "";
   }
+  const mark = form.elements.location.closest(".field").querySelector("label .muted");
+  if (mark) mark.hidden = !USES[source.value].includes("upload");
 }
 
 source.addEventListener("change", show);
