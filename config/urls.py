@@ -4,9 +4,12 @@ from django.contrib import admin
 from django.http import HttpResponse
 from django.urls import include, path
 
+from competition.home import home
 from corpora.views import media
 
 urlpatterns = [
+    path("", home, name="home"),
+    path("competitions/", include("competition.urls")),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("account/", include("accounts.urls")),
@@ -14,6 +17,7 @@ urlpatterns = [
     path("api/v1/", include("config.api")),
     path("models/", include("models_zoo.urls")),
     path("jobs/", include("jobs.urls")),
+    path("", include("labeling.urls")),
     path("corpora/", include("corpora.urls")),
     path("media/<path:name>", media, name="media"),
 ]

@@ -306,7 +306,7 @@ class Participation(models.Model):
     served = models.PositiveIntegerField(default=0, help_text="Trials handed out so far; places gold and repeats")
     created_at = models.DateTimeField(auto_now_add=True)
 
-    is_excluded: bool  # annotated where a participation is read for labelling
+    is_excluded: bool  # set where a participation is read for labelling
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["campaign", "person"], name="participation_once")]

@@ -13,7 +13,7 @@ from labeling.services.campaigns import (
     trial_drop,
     trials_add,
 )
-from labeling.services.judging import Answer, Recorded, judgement_record, judgement_undo, slot_skip, turn_take
+from labeling.services.judging import Answer, Recorded, Turn, judgement_record, judgement_undo, slot_skip, turn_take
 from labeling.services.taking_part import (
     consent_record,
     invite_check,
@@ -31,6 +31,7 @@ __all__ = [
     "Answer",
     "Recorded",
     "TrialSpec",
+    "Turn",
     "campaign_close",
     "campaign_create",
     "campaign_open",

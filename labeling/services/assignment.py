@@ -32,10 +32,12 @@ def participation_lock(campaign_id: int, person: User) -> Participation:
         Denied: takes no part, or has not consented.
     """
     rows = Participation.objects.filter(campaign=campaign_id, person=person).select_related("campaign")
-    rows = rows.annotate(is_excluded=exclusion_in_force()).select_for_update(of=("self",), no_key=True)
-    participation = rows.first()
+    participation = (
+        rows.annotate(left_out=exclusion_in_force()).select_for_update(of=("self",), no_key=True).order_by().first()
+    )
     if participation is None:
         raise Denied("You take no part in this campaign: open the invite link that you were sent.")
+    participation.is_excluded = participation.left_out
     return participation
 
 

@@ -62,6 +62,15 @@ class Recorded:
     notice: str = ""
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A round trip: what was recorded, what the person holds now, and their part (with its campaign) as it is now."""
+
+    recorded: Recorded
+    slots: list[Slot]
+    participation: Participation
+
+
 def judgement_record(
     *,
     slot: Slot | int,
@@ -84,10 +93,10 @@ def judgement_record(
     number = slot.pk if isinstance(slot, Slot) else slot
     campaign_id = slot.campaign_id if isinstance(slot, Slot) else _campaign_of(number)
     answer = Answer(number, kind, value, key, presented_at, milliseconds, viewing)
-    return turn_take(campaign_id=campaign_id, person=person, answer=answer, count=0)[0]
+    return turn_take(campaign_id=campaign_id, person=person, answer=answer, count=0).recorded
 
 
-def turn_take(*, campaign_id: int, person: User, answer: Answer, count: int) -> tuple[Recorded, list[Slot]]:
+def turn_take(*, campaign_id: int, person: User, answer: Answer, count: int) -> Turn:
     """Record one answer and lease what comes next, in one transaction: the annotator's round trip.
 
     Args:
@@ -100,7 +109,7 @@ def turn_take(*, campaign_id: int, person: User, answer: Answer, count: int) -> 
         with transaction.atomic():
             participation = participation_lock(campaign_id, person)
             recorded, position = _record(participation, person, answer)
-            return recorded, _follow_up(participation, person, count, position)
+            return Turn(recorded, _follow_up(participation, person, count, position), participation)
     except IntegrityError:
         if Judgement.objects.filter(key=answer.key).exists():
             raise Conflict("This key was used for another answer: make a new one for each answer.") from None

@@ -129,7 +129,9 @@ def participation_join(*, invite: Invite, person: User | None = None, display_na
         invite.refresh_from_db()
         invite_check(invite)
     if person is None:
-        person = User(username=f"guest-{uuid4().hex[:16]}", display_name=display_name.strip()[:80], role=Role.ANNOTATOR)
+        code = uuid4().hex[:16]
+        name = display_name.strip()[:80] or f"Guest {code[:4]}"
+        person = User(username=f"guest-{code}", display_name=name, role=Role.ANNOTATOR)
         person.set_unusable_password()
         person.save()
     log.info("participation_joined", campaign=invite.campaign_id, invite=invite.pk, person=person.pk)

@@ -243,9 +243,9 @@ class TestRecord:
         person = make_person(campaign, "a")
         held = slots_lease(campaign=campaign, person=person, count=3)
         answer = Answer(held[0].pk, "answer", YES, uuid4(), timezone.now(), 700, {})
-        recorded, following = turn_take(campaign_id=campaign.pk, person=person, answer=answer, count=3)
-        assert recorded.created
-        assert [slot.trial.position for slot in following] == [1, 2, 3]
+        turn = turn_take(campaign_id=campaign.pk, person=person, answer=answer, count=3)
+        assert turn.recorded.created
+        assert [slot.trial.position for slot in turn.slots] == [1, 2, 3]
 
 
 class TestVerdict:

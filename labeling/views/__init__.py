@@ -1,0 +1,1 @@
+"""Pages: annotator (invite, consent, label, thanks) and researcher (campaigns)."""
