@@ -67,8 +67,7 @@ def describe(preprocessing: Preprocessing) -> list[tuple[str, str]]:
     steps = []
     if preprocessing.resize is not None:
         side = "shorter side" if preprocessing.resize_mode == "shorter" else "both sides"
-        shrink = ", large JPEGs halved while decoding" if preprocessing.shrink_on_decode else ""
-        steps.append(("Resize", f"{side} to {preprocessing.resize} px, {preprocessing.interpolation}{shrink}"))
+        steps.append(("Resize", f"{side} to {preprocessing.resize} px, {preprocessing.interpolation}"))
     if preprocessing.crop is not None:
         steps.append(("Crop", f"central {preprocessing.crop} × {preprocessing.crop} px"))
     colours = {"rgb": "red, green, blue", "bgr": "blue, green, red", "grey": "one channel, ITU-R 601 luma"}
