@@ -4,14 +4,16 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from models_zoo.adapters.load import Classifier, TorchClassifier, count_macs, one_thread, torch_module
 from models_zoo.adapters.onnx_file import OnnxClassifier, onnx_macs, onnx_parameters
@@ -190,15 +192,38 @@ def _peak_bytes(classifier: Classifier, pixels: np.ndarray) -> int | None:
 
 
 def _peak_torch_bytes(classifier: Classifier, pixels: np.ndarray) -> int:
-    """Highest sum of live allocations, replayed from the profiler's record."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+    with _LiveBytes() as live:
         classifier(pixels)
-    live = peak = 0
-    events = [event for event in record.events() if event.name == "[memory]"]
-    for event in sorted(events, key=lambda event: event.time_range.start):
-        live += event.cpu_memory_usage
-        peak = max(peak, live)
-    return peak
+    return live.peak
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Follows every storage that an operator creates until it is freed; `peak` is the most that lived at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._live = 0
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self._follow(tensor.untyped_storage())
+        return out
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        self._live += storage.nbytes()
+        self.peak = max(self.peak, self._live)
+        weakref.finalize(storage, self._forget, storage.nbytes())
+
+    def _forget(self, size: int) -> None:
+        self._live -= size
 
 
 def _peak_resident_bytes(classifier: Classifier, pixels: np.ndarray) -> int | None:

@@ -2,7 +2,8 @@
 
 Pillow's resampling (and therefore torchvision's Resize on Pillow images) is two passes of fixed-point sums, rounded to
 uint8 after each. The same sums are computed here, but only for the pixels that survive the crop, straight from the
-decoder's array, and without holding the GIL.
+decoder's array, and without holding the GIL. The pass across always comes first; Pillow 13 takes the pass down first
+for some images that lose far more height than width, which moves a few values by one level.
 """
 
 import math
@@ -64,9 +65,8 @@ def resize_and_crop(
     if (new_height, new_width) == (height, width):
         kept = pixels[top:bottom, left:right]
     elif interpolation == "nearest":
-        rows = ((np.arange(top, bottom) + 0.5) * (height / new_height)).astype(np.intp)
-        columns = ((np.arange(left, right) + 0.5) * (width / new_width)).astype(np.intp)
-        kept = pixels[rows[:, None], columns]
+        rows, columns = _nearest(height, new_height), _nearest(width, new_width)
+        kept = pixels[rows[top:bottom, None], columns[left:right]]
     else:
         across = _weights(width, new_width, interpolation, left, right)
         down = _weights(height, new_height, interpolation, top, bottom)
@@ -99,6 +99,15 @@ def _on_black(kept: np.ndarray, crop: int) -> np.ndarray:
     top, left = ((crop - side) // 2 for side in kept.shape[:2])
     page[top : top + kept.shape[0], left : left + kept.shape[1]] = kept
     return page
+
+
+@lru_cache(maxsize=1024)
+def _nearest(n_in: int, n_out: int) -> np.ndarray:
+    """The input position of each output pixel; steps are summed one by one, as Pillow does."""
+    scale = n_in / n_out
+    steps = np.full(n_out, scale)
+    steps[0] = scale * 0.5
+    return np.add.accumulate(steps).astype(np.intp)
 
 
 @lru_cache(maxsize=1024)
