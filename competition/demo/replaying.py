@@ -1,0 +1,222 @@
+"""Labels a campaign with recorded answers of real people, through the requests that the annotator's page makes.
+
+CIFAR-10H (J. Peterson et al., ICCV 2019) recorded, for each CIFAR-10 test image, which class each of about 50 people
+chose. A simulated person's answer about an image is one of these recorded answers, drawn without replacement; asked
+whether the image holds a cat, they say yes when the recorded answer was "cat".
+"""
+
+import csv
+import json
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+from django.core.wsgi import get_wsgi_application
+from django.db import connection
+
+from accounts.errors import DomainError
+from competition.models import Round, RoundState
+from corpora.reading import manifest_of
+from jobs.inline import run_all_inline
+from labeling.models import Slot
+from labeling.services import invite_create
+
+N_PEOPLE = 12
+THREADS = 4
+PATIENCE_SECONDS = 300.0
+
+
+class RecordedAnswers:
+    """What people said about each image; one answer per simulated person and image."""
+
+    def __init__(self, file: Path, *, seed: int) -> None:
+        with file.open(newline="") as rows:
+            reader = csv.reader(rows)
+            next(reader)
+            self._counts = {path: [int(n) for n in counts] for path, *counts in reader}
+        self._seed = seed
+        self._order: dict[str, list[int]] = {}
+        self._drawn: dict[tuple[str, int], int] = {}
+        self._lock = threading.Lock()
+
+    def answer(self, path: str, person: int) -> int:
+        """The class that this person saw in the image; the same at every call."""
+        with self._lock:
+            if path not in self._order:
+                pool = np.repeat(np.arange(len(self._counts[path])), self._counts[path])
+                rng = np.random.default_rng([self._seed, *path.encode()])
+                self._order[path] = rng.permutation(pool).tolist()
+            if (path, person) not in self._drawn:
+                self._drawn[path, person] = self._order[path].pop()
+            return self._drawn[path, person]
+
+
+class Person:
+    """One simulated annotator with a browser's cookies."""
+
+    def __init__(self, server: str, number: int) -> None:
+        self.number = number
+        self._server = server
+        self._jar = CookieJar()
+        self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self._jar)).open
+        self.campaign = 0
+        self.seconds: list[float] = []
+
+    def join(self, code: str) -> None:
+        """Follow the invite link and agree."""
+        form = self._page(f"/invite/{code}/")
+        page = self._page(f"/invite/{code}/", self._form(form, display_name=f"Recorded person {self.number}"))
+        found = re.search(r"/label/(\d+)/", page.geturl())
+        if not found:
+            raise DomainError(f"The invite led to {page.geturl()} instead of the labelling page.")
+        self.campaign = int(found[1])
+        self._page(f"/label/{self.campaign}/", self._form(page, agree="yes"))
+
+    def label(self, answer: Callable[[int, list[int]], dict[str, bool]]) -> int:
+        """Answer until nothing is left for this person; returns how many answers were given."""
+        turn = self._post("next/", {})
+        given = 0
+        while turn["trials"]:
+            trial = turn["trials"][0]
+            value = answer(trial["slot"], [card["index"] for card in trial["classes"]])
+            started = time.perf_counter()
+            turn = self._post(
+                "answer/",
+                {
+                    "slot": trial["slot"], "kind": "answer", "value": value, "key": str(uuid.uuid4()),
+                    "presented_at": datetime.now(UTC).isoformat(), "milliseconds": 1500, "viewing": {},
+                },
+            )  # fmt: skip
+            self.seconds.append(time.perf_counter() - started)
+            given += 1
+        return given
+
+    def _token(self) -> str:
+        return next(cookie.value or "" for cookie in self._jar if cookie.name == "csrftoken")
+
+    def _form(self, page: Any, **fields: str) -> bytes:
+        from urllib.parse import urlencode
+
+        found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.read().decode())
+        return urlencode({"csrfmiddlewaretoken": found[1] if found else self._token(), **fields}).encode()
+
+    def _page(self, path: str, form: bytes | None = None) -> Any:
+        return self._open(urllib.request.Request(self._server + path, data=form, headers={"Referer": self._server}))
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "X-CSRFToken": self._token(), "Referer": self._server}
+        address = f"{self._server}/label/{self.campaign}/{path}"
+        request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)
+        try:
+            with self._open(request) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise DomainError(f"{address} answered {error.code}: {error.read().decode()[:300]}") from error
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """One line per request would bury the progress."""
+
+
+@contextmanager
+def own_server() -> Iterator[str]:
+    """The whole site on a free local port, for as long as the block lasts."""
+    server = ThreadedWSGIServer(("127.0.0.1", 0), _QuietHandler)
+    server.set_app(StaticFilesHandler(get_wsgi_application()))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def replay(round: Round, folder: Path, *, server: str, say: Callable[[str], object]) -> int:
+    """Label the round's campaign to its end; returns the number of answers given.
+
+    Args:
+        folder: holds ``human_counts.csv``.
+        server: address of a running site, whose workers then settle the round; empty: a server of its own, and
+            settling happens here.
+
+    Raises:
+        DomainError: when the round does not come to its end.
+    """
+    if round.state == RoundState.COMPLETE:
+        return 0
+    if round.campaign is None:
+        raise DomainError(f"{round} has nothing to label: it is {round.get_state_display().lower()}.")
+    recorded = RecordedAnswers(folder / "human_counts.csv", seed=0)
+    paths = [str(path) for path in manifest_of(round.competition.corpus).column("path")]
+
+    def answer_for(person: int) -> Callable[[int, list[int]], dict[str, bool]]:
+        def answer(slot: int, classes: list[int]) -> dict[str, bool]:
+            row = Slot.objects.values_list("trial__item__row", flat=True).get(pk=slot)
+            seen = recorded.answer(recorded_path(paths[row]), person)
+            return {str(index): index == seen for index in classes}
+
+        return answer
+
+    invite = invite_create(
+        campaign=round.campaign, by=round.competition.created_by, quota=N_PEOPLE, note="Recorded people (CIFAR-10H)"
+    )
+    if server:
+        return _label_all(round, server.rstrip("/"), invite.code, answer_for, say, settle=lambda: time.sleep(2))
+    with own_server() as own:
+        return _label_all(round, own, invite.code, answer_for, say, settle=run_all_inline)
+
+
+def recorded_path(path: str) -> str:
+    """The image's path in the records, whatever folder the import put before it."""
+    return "/".join(Path(path).parts[-3:])
+
+
+def _label_all(
+    round_: Round,
+    server: str,
+    code: str,
+    answer_for: Callable[[int], Callable[[int, list[int]], dict[str, bool]]],
+    say: Callable[[str], object],
+    *,
+    settle: Callable[[], object],
+) -> int:
+    people = [Person(server, number) for number in range(N_PEOPLE)]
+    for person in people:
+        person.join(code)
+
+    def work(person: Person) -> int:
+        try:
+            return person.label(answer_for(person.number))
+        finally:
+            connection.close()
+
+    given, quiet_since = 0, time.monotonic()
+    with ThreadPoolExecutor(THREADS) as pool:
+        while time.monotonic() - quiet_since < PATIENCE_SECONDS:
+            new = sum(pool.map(work, people))
+            if new:
+                given, quiet_since = given + new, time.monotonic()
+                say(f"{given} answers given")
+            settle()
+            round_.refresh_from_db()
+            if round_.state == RoundState.COMPLETE:
+                times = np.concatenate([person.seconds for person in people]) * 1000
+                say(f"Complete: {given} answers; round trip median {np.median(times):.0f} ms")
+                return given
+    raise DomainError(f"{round_} is still {round_.get_state_display().lower()} after {given} answers.")
