@@ -38,8 +38,8 @@ TINY = 128  # pixels; smaller pictures are shown without smoothing
 
 @dataclass(frozen=True)
 class Exploration:
-    """rows: (n,) structured as ``disagreements.ROW``, best first; distances: (levels,); n_rows, n_disagree: of the whole
-    corpus; has_confidence: whether both versions gave confidences."""
+    """rows: (n,) structured as ``disagreements.ROW``, best first; distances: (levels,); n_rows, n_disagree: of all
+    rows; has_confidence: whether both versions gave confidences."""
 
     rows: np.ndarray
     distances: np.ndarray

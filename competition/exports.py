@@ -1,27 +1,23 @@
-"""Everything a competition knows, as tables: CSV, JSON Lines and Parquet with one schema each (docs/formats.md)."""
+"""Everything a competition knows, as tables with one schema each (docs/formats.md): CSV, JSON Lines and Parquet."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+from django.utils.text import slugify
 
+from accounts.errors import DomainError
 from competition.models import Competition, Exhibit, Snapshot
 from corpora.reading import records_of
+from labeling.exports import ENDINGS
 from models_zoo.reading import class_names
 
-FORMATS = {
-    "csv": "text/csv; charset=utf-8",
-    "jsonl": "application/jsonl; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-}
 AT_ONCE = 2_000
 
 _TEXT, _NUMBER, _COUNT, _YES = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+_TIME = pa.timestamp("us", tz="UTC")
 
 SELECTION_SCHEMA = pa.schema(
     [
@@ -30,12 +26,12 @@ SELECTION_SCHEMA = pa.schema(
         ("class_a", _COUNT), ("class_b", _COUNT), ("class_name_a", _TEXT), ("class_name_b", _TEXT),
         ("distance", _NUMBER), ("confidence_a", _NUMBER), ("confidence_b", _NUMBER), ("predictions", _TEXT),
         ("trial", _COUNT), ("outcome", _TEXT), ("a_correct", _YES), ("b_correct", _YES), ("dropped", _YES),
-        ("settled_at", _TEXT),
+        ("settled_at", _TIME),
     ]
 )  # fmt: skip
 STANDING_SCHEMA = pa.schema(
     [
-        ("snapshot", _COUNT), ("round", _COUNT), ("created_at", _TEXT), ("counts_everyone", _YES),
+        ("snapshot", _COUNT), ("round", _COUNT), ("created_at", _TIME), ("counts_everyone", _YES),
         ("model", _TEXT), ("score", _NUMBER), ("low", _NUMBER), ("high", _NUMBER), ("rank", _COUNT),
         ("rank_best", _COUNT), ("rank_worst", _COUNT), ("n_images", _COUNT), ("digest", _TEXT),
     ]
@@ -93,7 +89,7 @@ def _selection_row(exhibit: Exhibit, path: str, names: list[str], entrants: dict
         "a_correct": exhibit.right_first,
         "b_correct": exhibit.right_second,
         "dropped": exhibit.dropped,
-        "settled_at": verdict.settled_at.isoformat() if verdict else None,
+        "settled_at": verdict.settled_at if verdict else None,
     }
 
 
@@ -114,7 +110,7 @@ def standing_rows(competition: Competition) -> Iterator[dict[str, Any]]:
             yield {
                 "snapshot": snapshot.number,
                 "round": snapshot.round.number,
-                "created_at": snapshot.created_at.isoformat(),
+                "created_at": snapshot.created_at,
                 "counts_everyone": snapshot.counts_everyone,
                 "model": str(standing.entrant),
                 "score": standing.score,
@@ -135,45 +131,20 @@ TABLES = {
 }
 
 
-def table_bytes(rows: Iterable[dict[str, Any]], schema: pa.Schema, form: str) -> bytes:
-    """The table as a file of one of ``FORMATS``."""
-    return _WRITERS[form](rows, schema)
+def export_stream(competition: Competition, table: str, ending: str) -> tuple[str, str, Iterator[bytes]]:
+    """(content type, file name, blocks) of one export.
 
-
-def _csv(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> bytes:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, schema.names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return file.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    """Booleans as other tools read them; a text that a spreadsheet would take for a formula is kept from being one."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return f"'{value}"
-    return value
-
-
-def _jsonl(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-
-
-def _parquet(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> bytes:
-    file = io.BytesIO()
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for chunk in _chunks(rows):
-            writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
-    return file.getvalue()
-
-
-_WRITERS: dict[str, Callable[[Iterable[dict[str, Any]], pa.Schema], bytes]] = {
-    "csv": _csv,
-    "jsonl": _jsonl,
-    "parquet": _parquet,
-}
+    Raises:
+        DomainError: there is no such table or format.
+    """
+    if table not in TABLES:
+        raise DomainError(f'There is no export "{table}": choose from {", ".join(TABLES)}.')
+    if ending not in ENDINGS:
+        raise DomainError(f'Exports have no format "{ending}": choose from {", ".join(ENDINGS)}.')
+    kind, write = ENDINGS[ending]
+    chosen = TABLES[table]
+    name = f"{slugify(competition.name) or 'competition'}-{table}.{ending}"
+    return kind, name, write(chosen.schema, iter(chosen.rows(competition)))
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:

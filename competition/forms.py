@@ -9,7 +9,7 @@ from competition import planning
 from competition.models import Competition, Entrant
 from competition.reading import CASES
 from corpora.models import Corpus, Taxonomy
-from models_zoo.models import Model, Version
+from models_zoo.models import Version
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -23,8 +23,7 @@ PARTS = {"name": ("name", "description", "is_public"), "question": ("corpus", "v
 
 def versions_visible(user: "User") -> QuerySet[Version]:
     """Versions that this person may enter, grouped by model."""
-    visible = Version.objects.filter(model__in=Model.objects.visible_to(user))
-    return visible.select_related("model__taxonomy", "corpus").order_by("model__name", "id")
+    return Version.objects.visible_to(user).for_lists().order_by("model__name", "id")
 
 
 class VersionChoices(forms.ModelMultipleChoiceField):
@@ -61,7 +60,13 @@ class CompetitionForm(forms.ModelForm):
             "is_public": "Every researcher may look at it",
         }
         widgets = {"description": forms.Textarea(attrs={"rows": 2})}
-        help_texts = {"is_public": ""}
+        help_texts = {
+            "is_public": "",
+            "k": "On which the two disagree most; 30 is usual, rankings are stable from about 15",
+            "reserve": "Take the place of images that people cannot label",
+            "overlap": "5 is usual; an odd number ties less",
+            "seed": "Of the control images, the order of questions and the intervals",
+        }
 
     def __init__(self, *args: Any, user: "User", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -79,27 +84,22 @@ class CompetitionForm(forms.ModelForm):
     def plan(self) -> planning.Plan:
         """What the form says so far, for the preview; fields that are not filled in have their defaults."""
         self.is_valid()
-        said = {name: value for name, value in self.cleaned_data.items() if value is not None}
+        return self.plan_of(self.cleaned_data)
+
+    def plan_of(self, cleaned: dict[str, Any]) -> planning.Plan:
+        """The plan that cleaned values make."""
+        said = {name: value for name, value in cleaned.items() if value is not None}
         versions = list(said.get("versions", []))
-        names = (
-            "k",
-            "reserve",
-            "threshold",
-            "per_class_cap",
-            "control_size",
-            "overlap",
-            "judgement_budget",
-        )
         return planning.Plan(
             corpus=said.get("corpus"),
             taxonomy=versions[0].model.taxonomy if versions else None,
             versions=versions,
-            **{name: said[name] for name in names if name in said},
+            **{name: said[name] for name in planning.SETTING_NAMES if name in said},
         )
 
     def parts(self) -> list[tuple[str, list[forms.BoundField]]]:
         """The fields in the groups in which the page shows them."""
-        titles = {"question": "The question", "name": "Name", "settings": "Settings"}
+        titles = {"question": "The question", "name": "What it is called", "settings": "Settings"}
         return [(title, [self[name] for name in PARTS[part]]) for part, title in titles.items()]
 
 

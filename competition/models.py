@@ -12,7 +12,7 @@ from django.db.models import F, Q
 from django.urls import reverse
 
 from accounts.models import Shared
-from competition.querysets import CompetitionQuerySet, ExhibitQuerySet, RoundQuerySet, SnapshotQuerySet
+from competition.querysets import CompetitionQuerySet, EntrantQuerySet, ExhibitQuerySet, RoundQuerySet, SnapshotQuerySet
 from corpora.models import Corpus, Item, Taxonomy
 from jobs.models import Job
 from labeling.models import Campaign, Trial
@@ -80,6 +80,8 @@ class Entrant(models.Model):
     version = models.ForeignKey(Version, models.PROTECT, related_name="entrants")
     number = models.PositiveSmallIntegerField(help_text="Order of entry; fixes who is first in a duel")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = EntrantQuerySet.as_manager()
 
     class Meta:
         ordering = ["number"]

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from competition.numbers import plain
-from labeling.models import Campaign, Exclusion, Judgement, JudgementKind, Trial, TrialKind, Verdict, VerdictOutcome
+from labeling.models import (
+    Campaign,
+    Exclusion,
+    Judgement,
+    JudgementKind,
+    Trial,
+    TrialKind,
+    TrialState,
+    Verdict,
+    VerdictOutcome,
+)
 from labeling.protocols import PROTOCOLS
 from labeling.psychometrics.agreement import krippendorff
 
@@ -78,19 +88,27 @@ def _ballots(campaigns: Sequence[Campaign], *, everyone: bool) -> defaultdict[in
 def _decide_again(
     campaigns: Sequence[Campaign], ballots: Mapping[int, Sequence[Ballot]]
 ) -> Iterator[tuple[int, Opinion]]:
-    """Opinions from the ballots given, whatever the verdicts say. A tie that more ballots could break is undecided."""
+    """Opinions from the ballots given, whatever the verdicts say.
+
+    Of trials that have ended (there, a tie that more ballots could break is undecided), and of those open ones that have
+    all their ballots when everyone counts.
+    """
     by_id = {campaign.pk: campaign for campaign in campaigns}
-    trials = Trial.objects.filter(campaign__in=campaigns, kind__in=TrialKind.shared()).exclude(state="open")
-    for trial, campaign_id, asked in trials.values_list("pk", "campaign", "classes").iterator(READ_AT_ONCE):
+    trials = Trial.objects.filter(campaign__in=campaigns, kind__in=TrialKind.shared())
+    for trial, campaign_id, asked, state in trials.values_list("pk", "campaign", "classes", "state").iterator(
+        READ_AT_ONCE
+    ):
         cast, campaign = ballots.get(trial, ()), by_id[campaign_id]
         if not cast:
             continue
         ruling = PROTOCOLS[campaign.protocol].decide(
             asked,
             [(ballot.kind, ballot.value) for ballot in cast],
-            overlap=min(campaign.overlap, len(cast)),
+            overlap=campaign.overlap if state == TrialState.OPEN else min(campaign.overlap, len(cast)),
             cap=campaign.overlap + campaign.extra_slots,
         )
+        if state == TrialState.OPEN and not ruling.is_final:
+            continue
         outcome = ruling.outcome if ruling.is_final else VerdictOutcome.UNDECIDED
         yield trial, Opinion(outcome, _labels(ruling.value), tuple(cast))
 

@@ -15,6 +15,7 @@ from models_zoo.models import Scores, ScoresState, Version, VersionKind, Version
 
 MAX_ENTRANTS = 200  # 19,900 duels; with k = 30 that is already 3 million judgements
 CLASSES_PER_TRIAL = 2
+SETTING_NAMES = ("k", "reserve", "threshold", "per_class_cap", "control_size", "overlap", "judgement_budget")
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,13 @@ class Plan:
     @classmethod
     def of(cls, competition: Competition, *, newcomers: Sequence[Version] = ()) -> Self:
         """The plan of a competition with its entrants, or of adding ``newcomers`` to it."""
-        entered = [entrant.version for entrant in competition.entrants.select_related("version__model__taxonomy")]
-        names = (
-            "k", "reserve", "threshold", "per_class_cap", "control_size", "overlap", "judgement_budget",
-            "campaign_options",
-        )  # fmt: skip
+        entered = [entrant.version for entrant in competition.entrants.with_versions()]
         return cls(
             corpus=competition.corpus,
             taxonomy=competition.taxonomy,
             versions=[*entered, *newcomers],
             newcomers=len(newcomers),
-            **{name: getattr(competition, name) for name in names},
+            **{name: getattr(competition, name) for name in (*SETTING_NAMES, "campaign_options")},
         )
 
     @property

@@ -17,6 +17,11 @@ LIVE_STATES = ("scoring", "selecting", "labelling", "settling")
 
 
 class CompetitionQuerySet(SharedQuerySet):
+    def for_lists(self) -> Self:
+        """With corpus, label space and owner; without the classes, which are long."""
+        heavy = ("taxonomy__classes", "taxonomy__edges", "taxonomy__node_names")
+        return self.select_related("corpus", "taxonomy", "created_by").defer(*heavy)
+
     def with_round(self) -> Self:
         """Adds what a list shows: entrant count, latest round's number and state."""
         from competition.models import Round
@@ -26,6 +31,17 @@ class CompetitionQuerySet(SharedQuerySet):
             n_entrants=Count("entrants", distinct=True),
             round_number=Subquery(latest.values("number")[:1]),
             round_state=Subquery(latest.values("state")[:1]),
+        )
+
+
+class EntrantQuerySet(models.QuerySet[Any]):
+    def with_versions(self) -> Self:
+        """In the order of entry, with version, model and label space; without the classes, which are long."""
+        heavy = ("classes", "edges", "node_names")
+        return (
+            self.select_related("version__model__taxonomy")
+            .defer(*(f"version__model__taxonomy__{column}" for column in heavy))
+            .order_by("number")
         )
 
 

@@ -120,7 +120,7 @@ def _cell(matrices: dict[str, Any], i: int, j: int) -> dict[str, Any] | None:
         return None
     return {
         "share": share,
-        "alpha": round(0.06 + 0.74 * share, 3),
+        "alpha": round(0.05 + 0.5 * share, 3),
         "correct": matrices["correct"][i][j],
         "images": matrices["images"][i][j],
         "first": matrices["entrants"][i],

@@ -45,7 +45,7 @@ def round_work(*, round: Round, context: "JobContext") -> dict[str, Any]:
         DomainError: when the round was cancelled meanwhile, or a step failed; the message says why.
     """
     competition = round.competition
-    versions = [entrant.version for entrant in competition.entrants.select_related("version__model__taxonomy")]
+    versions = [entrant.version for entrant in competition.entrants.with_versions()]
     scores_ensure(versions=versions, corpus=competition.corpus, context=context)
     _advance(round, (RoundState.SCORING, RoundState.SELECTING), RoundState.SELECTING)
     answers = answers_read(competition)

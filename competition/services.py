@@ -93,7 +93,7 @@ def competition_update(*, competition: Competition, by: "User", **settings: Any)
         _require_name(settings["name"], beside=competition)
     for name, value in settings.items():
         setattr(competition, name, value)
-    versions = [entrant.version for entrant in competition.entrants.select_related("version__model__taxonomy")]
+    versions = [entrant.version for entrant in competition.entrants.with_versions()]
     plan = _plan_with(competition, versions)
     _raise_first([*planning.setting_problems(plan), *planning.label_space_problems(plan)])
     competition.save()
@@ -110,7 +110,7 @@ def competition_configure(
         As ``competition_update`` and ``entrant_add``.
     """
     with transaction.atomic():
-        entered = {entrant.version_id: entrant for entrant in competition.entrants.select_related("version__model")}
+        entered = {entrant.version_id: entrant for entrant in competition.entrants.with_versions()}
         wanted = {version.pk: version for version in versions}
         launched = competition.rounds.exists()
         if launched and set(entered) - set(wanted):
@@ -317,12 +317,11 @@ def _lock(competition: Competition) -> None:
 
 
 def _plan_with(competition: Competition, versions: Sequence[Version]) -> planning.Plan:
-    names = ("k", "reserve", "threshold", "per_class_cap", "control_size", "overlap", "judgement_budget")
     return planning.Plan(
         corpus=competition.corpus,
         taxonomy=competition.taxonomy,
         versions=versions,
-        **{name: getattr(competition, name) for name in names},
+        **{name: getattr(competition, name) for name in planning.SETTING_NAMES},
     )
 
 

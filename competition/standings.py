@@ -21,7 +21,6 @@ from competition.opinions import Opinion, agreement, excluded_people, opinions_r
 from competition.ranking.kcurve import ArmComparison, compare_arms, control_accuracy, k_curve
 from competition.ranking.perron import Standing as RankedStanding
 from competition.ranking.perron import rank_judgements
-from labeling.models import TrialState
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ def evidence_gather(*, round: Round, everyone: bool = False) -> Evidence:
     opinions = opinions_read(campaigns, everyone=everyone)
     exhibits = _selected(rounds)
     judged = [exhibit for exhibit in exhibits if (opinion := opinions.get(exhibit["trial"])) and opinion.is_settled]
-    n_open = sum(exhibit["trial__state"] == TrialState.OPEN for exhibit in exhibits)
+    n_open = sum(exhibit["trial"] not in opinions for exhibit in exhibits)
     place = {entrant.pk: at for at, entrant in enumerate(entrants)}
     correct, known = _control(rounds, opinions, place)
     return Evidence(
@@ -111,7 +110,7 @@ def evidence_gather(*, round: Round, everyone: bool = False) -> Evidence:
 def _selected(rounds: Sequence[Round]) -> list[dict[str, Any]]:
     """Selected exhibits in the order in which they were selected, independent of database ids."""
     fields = (
-        "trial", "trial__state", "duel__first", "duel__second", "class_first", "class_second", "rank", "item__row",
+        "trial", "duel__first", "duel__second", "class_first", "class_second", "rank", "item__row",
         "round__number",
     )  # fmt: skip
     order = ("round__number", "duel__first__number", "duel__second__number", "rank")

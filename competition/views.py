@@ -7,10 +7,9 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
 from django.forms import BaseForm
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.text import slugify
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import DomainError
@@ -34,7 +33,7 @@ def _user(request: HttpRequest) -> User:
 def _competition(request: HttpRequest, pk: int) -> Competition:
     """One that the person may look at, as researchers do: model names and answers are not for annotators."""
     require_researcher(_user(request), action="look at competitions")
-    visible = Competition.objects.visible_to(_user(request)).select_related("corpus", "taxonomy", "created_by")
+    visible = Competition.objects.visible_to(_user(request)).for_lists()
     found: Competition = get_object_or_404(visible, pk=pk)
     return found
 
@@ -299,7 +298,7 @@ def setup(request: HttpRequest, pk: int) -> HttpResponse:
             :50
         ],
         "exports": exports.TABLES,
-        "formats": exports.FORMATS,
+        "formats": exports.ENDINGS,
     }
     return render(request, "competition/setup.html", context)
 
@@ -390,16 +389,11 @@ def _act(request: HttpRequest, act: Any, done: str, answer: HttpResponse) -> Htt
 
 @login_required
 @require_GET
-def export(request: HttpRequest, pk: int, table: str, form: str) -> HttpResponse:
+def export(request: HttpRequest, pk: int, table: str, form: str) -> StreamingHttpResponse:
     """One of the tables of ``exports``, as a file."""
-    competition = _competition(request, pk)
-    if table not in exports.TABLES or form not in exports.FORMATS:
-        raise Http404(f"There is no export {table}.{form}.")
-    content = exports.table_bytes(exports.TABLES[table].rows(competition), exports.TABLES[table].schema, form)
-    response = HttpResponse(content, content_type=exports.FORMATS[form])
-    response["Content-Disposition"] = (
-        f'attachment; filename="{slugify(competition.name) or "competition"}-{table}.{form}"'
-    )
+    kind, name, blocks = exports.export_stream(_competition(request, pk), table, form)
+    response = StreamingHttpResponse(blocks, content_type=kind)
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 
