@@ -9,7 +9,7 @@ from models_zoo.presets import describe
 
 CLASSES_SHOWN = 25
 ROW = 24
-LABEL, BAR, TAIL = 170, 420, 130
+LABEL, BAR, TAIL = 150, 360, 60
 SIDE = 260  # of the square in which calibration is drawn
 MARGIN_LEFT, MARGIN_TOP = 52, 14
 Z_95 = 1.959963984540054
@@ -73,6 +73,7 @@ def _class_chart(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "width": round(BAR * row["predicted"] / top, 1),
             "right_width": round(BAR * row.get("correct", 0) / top, 1),
             "mark": round(LABEL + BAR * row["labelled"] / top, 1) if "labelled" in row else None,
+            "count_x": round(LABEL + BAR * max(row["predicted"], row.get("labelled", 0)) / top, 1) + 6,
             "short": row["name"] if len(row["name"]) <= 24 else row["name"][:23] + "…",
         }
         for number, row in enumerate(rows)
@@ -149,13 +150,13 @@ def _facts(version: Version) -> dict[str, str]:
         "Parameters": (version.parameters, "{:,}"),
         "MACs per image": (version.macs, "{:,}"),
         "CPU time per image": (version.milliseconds, "{:.2f} ms"),
-        "Memory of one pass": (version.megabytes, "{:,.1f} MB"),
+        "Memory, 8 images at once": (version.megabytes, "{:,.1f} MB"),
     }
     steps = [] if version.kind == VersionKind.PREDICTIONS else describe(Preprocessing.from_dict(version.preprocessing))
     return {
         "Kind": version.get_kind_display(),
         "State": version.get_state_display(),
-        "Label space": f"{version.model.taxonomy} ({version.model.taxonomy.n_classes} classes)",
+        "Label space": str(version.model.taxonomy),
         "Architecture": version.architecture or "—",
         "Input": "; ".join(f"{what}: {how}" for what, how in steps) or "—",
         "Outputs": version.get_outputs_display() if steps else "—",

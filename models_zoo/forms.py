@@ -13,7 +13,7 @@ from accounts.models import User
 from corpora.locations import import_roots, require_location
 from corpora.models import Corpus, CorpusState, Taxonomy
 from models_zoo.adapters.spec import Preprocessing, VersionRefused
-from models_zoo.models import Model, Outputs, Task, Version, VersionKind
+from models_zoo.models import Model, Outputs, Scores, Task, Version, VersionKind
 from models_zoo.presets import PRESETS, PRESETS_BY_KEY
 
 CUSTOM = "custom"
@@ -26,6 +26,12 @@ SORTS = {
     "milliseconds": "Time, fastest first",
     "-created_at": "Newest first",
 }
+KINDS_IN_SHORT = [
+    (VersionKind.TORCH, "Weights"),
+    (VersionKind.ONNX, "ONNX"),
+    (VersionKind.EXPORT, "Exported program"),
+    (VersionKind.PREDICTIONS, "Predictions"),
+]
 MILLION = 1_000_000
 
 
@@ -33,9 +39,9 @@ class ZooFilterForm(forms.Form):
     """What the list of models shows; nothing is required and a bad value filters nothing."""
 
     q = forms.CharField(required=False, label="Search", widget=forms.SearchInput)
-    task = forms.ChoiceField(required=False, choices=[("", "Any task"), *Task.choices])
-    taxonomy = forms.ModelChoiceField(Taxonomy.objects.none(), required=False, empty_label="Any label space")
-    kind = forms.ChoiceField(required=False, choices=[("", "Any kind"), *VersionKind.choices])
+    task = forms.ChoiceField(required=False, choices=[("", "Any"), *Task.choices])
+    taxonomy = forms.ModelChoiceField(Taxonomy.objects.none(), required=False, empty_label="Any", label="Label space")
+    kind = forms.ChoiceField(required=False, choices=[("", "Any"), *KINDS_IN_SHORT], label="Has")
     max_parameters = forms.FloatField(required=False, min_value=0, label="At most, million parameters")
     corpus = forms.ModelChoiceField(Corpus.objects.none(), required=False, empty_label="No corpus", label="Accuracy on")
     min_accuracy = forms.FloatField(required=False, min_value=0, max_value=100, label="At least, % correct")
@@ -203,6 +209,7 @@ class VersionForm(PreprocessingForm):
     )
     arch_kwargs = forms.JSONField(
         required=False,
+        initial=dict,
         label="Options of the architecture",
         widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         help_text='As JSON, such as {"num_classes": 10}; the number of classes is filled in when missing',
@@ -310,13 +317,14 @@ class CompareForm(forms.Form):
 
 
 class ScoreForm(forms.Form):
-    """On which corpus to score a version."""
+    """On which corpus to score a version that has no complete scores of it."""
 
     corpus = forms.ModelChoiceField(Corpus.objects.none(), label="Corpus", empty_label=None)
 
     def __init__(self, *args: Any, user: User, version: Version, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        ready = Corpus.objects.visible_to(user).filter(state=CorpusState.READY)
+        done = Scores.objects.filter(version=version).complete().values("corpus")
+        ready = Corpus.objects.visible_to(user).filter(state=CorpusState.READY).exclude(pk__in=done)
         if version.kind == VersionKind.PREDICTIONS:
             ready = ready.filter(pk=version.corpus_id)
         self.fields["corpus"].queryset = ready.order_by("name")  # type: ignore[attr-defined]

@@ -72,7 +72,7 @@ def describe(preprocessing: Preprocessing) -> list[tuple[str, str]]:
         steps.append(("Crop", f"central {preprocessing.crop} × {preprocessing.crop} px"))
     colours = {"rgb": "red, green, blue", "bgr": "blue, green, red", "grey": "one channel, ITU-R 601 luma"}
     steps.append(("Channels", colours[preprocessing.channels]))
-    steps.append(("White", f"{preprocessing.range}"))
+    steps.append(("Range", f"0 to {preprocessing.range} before normalisation"))
     if set(preprocessing.mean) != {0.0} or set(preprocessing.std) != {1.0}:
         steps.append(("Mean", _numbers(preprocessing.mean)))
         steps.append(("Deviation", _numbers(preprocessing.std)))

@@ -15,7 +15,7 @@ def count(value: float | None) -> str:
     for size, letter in SCALES:
         if abs(value) >= size:
             return f"{value / size:.3g} {letter}"
-    return f"{value:g}"
+    return f"{value:.3g}"
 
 
 @register.filter
