@@ -4,8 +4,17 @@ from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import DefaultRouter
 
+from competition.api import CompetitionViewSet, ExhibitViewSet, RoundViewSet
 from corpora.api import CorpusViewSet, TaxonomyViewSet
 from jobs.api import JobViewSet
+from labeling.api import (
+    CampaignViewSet,
+    InviteViewSet,
+    JudgementViewSet,
+    SlotViewSet,
+    TrialViewSet,
+    VerdictViewSet,
+)
 from models_zoo.api import ModelViewSet, ScoresViewSet, VersionViewSet
 
 router = DefaultRouter()
@@ -13,8 +22,17 @@ router.register("models", ModelViewSet, basename="model")
 router.register("versions", VersionViewSet, basename="version")
 router.register("scores", ScoresViewSet, basename="scores")
 router.register("jobs", JobViewSet, basename="job")
+router.register("campaigns", CampaignViewSet, basename="campaign")
+router.register("trials", TrialViewSet, basename="trial")
+router.register("slots", SlotViewSet, basename="slot")
+router.register("judgements", JudgementViewSet, basename="judgement")
+router.register("verdicts", VerdictViewSet, basename="verdict")
+router.register("invites", InviteViewSet, basename="invite")
 router.register("corpora", CorpusViewSet, basename="corpus")
 router.register("taxonomies", TaxonomyViewSet, basename="taxonomy")
+router.register("competitions", CompetitionViewSet, basename="competition")
+router.register("rounds", RoundViewSet, basename="round")
+router.register("exhibits", ExhibitViewSet, basename="exhibit")
 
 app_name = "api"
 urlpatterns: list[URLPattern | URLResolver] = [

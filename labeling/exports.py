@@ -50,7 +50,7 @@ VERDICTS = pa.schema(
 
 def _classes(campaign: Campaign, classes: Sequence[int]) -> Iterator[tuple[str, int | None, str | None]]:
     """(side, class index, name) for a and b."""
-    names = class_names(campaign.taxonomy_id)
+    names = class_names(campaign.taxonomy)
     for side, place in (("a", 0), ("b", 1)):
         index = classes[place] if place < len(classes) else None
         yield side, index, None if index is None else names[index]["name"]

@@ -23,7 +23,9 @@ class CampaignForm(forms.ModelForm):
 
     def __init__(self, *args: Any, by: User, fixed: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        cast("forms.ModelChoiceField[Taxonomy]", self.fields["taxonomy"]).queryset = Taxonomy.objects.visible_to(by)
+        cast("forms.ModelChoiceField[Taxonomy]", self.fields["taxonomy"]).queryset = Taxonomy.objects.visible_to(
+            by
+        ).light()
         for name in fixed:
             self.fields[name].disabled = True
             self.fields[name].help_text = "Fixed once a campaign has been opened."

@@ -19,10 +19,14 @@ from labeling.protocols import PROTOCOLS
 from labeling.protocols.verify import Action
 
 
+def class_names(taxonomy: Taxonomy) -> list[dict[str, Any]]:
+    """The classes of a taxonomy by index; they never change, so each process reads them once."""
+    return _classes(taxonomy.pk, taxonomy.digest)
+
+
 @lru_cache(maxsize=16)
-def class_names(taxonomy_id: int) -> list[dict[str, Any]]:
-    """The classes of a taxonomy by index; taxonomies do not change once used, so each process reads them once."""
-    return Taxonomy.objects.values_list("classes", flat=True).get(pk=taxonomy_id)
+def _classes(taxonomy_id: int, digest: str) -> list[dict[str, Any]]:
+    return Taxonomy.objects.values_list("classes", flat=True).get(pk=taxonomy_id, digest=digest)
 
 
 def trial_card(slot: Slot, *, campaign: Campaign, person: User) -> dict[str, Any]:
@@ -35,7 +39,7 @@ def trial_card(slot: Slot, *, campaign: Campaign, person: User) -> dict[str, Any
         "image": reverse("labeling:image", args=[slot.pk]),
         "width": item.width,
         "height": item.height,
-        "classes": protocol.present(order, class_names(campaign.taxonomy_id)),
+        "classes": protocol.present(order, class_names(campaign.taxonomy)),
     }
     if trial.kind == TrialKind.TRAINING:
         card["training"] = {"expected": trial.expected, "explanation": trial.explanation}

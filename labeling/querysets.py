@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from accounts.models import User
 
 SHARED_KINDS = ["ordinary", "control"]
+TAXONOMY_LONG = ("classes", "edges", "node_names")
 
 
 def exclusion_in_force(*, campaign: str = "campaign", person: str = "person") -> Exists:
@@ -31,6 +32,10 @@ class CampaignQuerySet(SharedQuerySet):
     def joined_by(self, user: "User") -> Self:
         """Those this person takes part in."""
         return self.filter(participations__person=user)
+
+    def with_taxonomy(self) -> Self:
+        """The taxonomy as well, without its classes, which are long and cached elsewhere."""
+        return self.select_related("taxonomy").defer(*(f"taxonomy__{name}" for name in TAXONOMY_LONG))
 
     def with_progress(self) -> Self:
         """Annotates ``n_trials``, ``n_ended``, ``n_required`` (slots not void) and ``n_done`` of the shared trials."""

@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts.errors import Denied, Gone
 from accounts.models import User
 from labeling.models import Campaign, CampaignState, Judgement, Participation, Slot, SlotState, Trial, TrialKind
-from labeling.querysets import SlotQuerySet, exclusion_in_force
+from labeling.querysets import TAXONOMY_LONG, SlotQuerySet, exclusion_in_force
 
 MOST_HELD = 8  # trials one person may hold ahead
 REPEAT_GAP = 8  # answers between a trial and its repeat
@@ -31,7 +31,8 @@ def participation_lock(campaign_id: int, person: User) -> Participation:
     Raises:
         Denied: takes no part, or has not consented.
     """
-    rows = Participation.objects.filter(campaign=campaign_id, person=person).select_related("campaign")
+    rows = Participation.objects.filter(campaign=campaign_id, person=person).select_related("campaign__taxonomy")
+    rows = rows.defer(*(f"campaign__taxonomy__{name}" for name in TAXONOMY_LONG))
     participation = (
         rows.annotate(left_out=exclusion_in_force()).select_for_update(of=("self",), no_key=True).order_by().first()
     )

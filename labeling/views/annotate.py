@@ -100,7 +100,7 @@ def _participation(campaign: Campaign, person: User) -> Participation:
 @login_required
 def label(request: HttpRequest, pk: int) -> HttpResponse:
     """Consent and instructions first; then the labelling page."""
-    campaign = get_object_or_404(Campaign, pk=pk)
+    campaign = get_object_or_404(Campaign.objects.with_taxonomy(), pk=pk)
     person = _person(request)
     part = _participation(campaign, person)
     if request.method == "POST":
@@ -141,7 +141,7 @@ def label(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 def thanks(request: HttpRequest, pk: int) -> HttpResponse:
     """What it was for, and what the person did."""
-    campaign = get_object_or_404(Campaign, pk=pk)
+    campaign = get_object_or_404(Campaign.objects.with_taxonomy(), pk=pk)
     part = get_object_or_404(Participation, campaign=campaign, person=_person(request))
     statistics = person_statistics(campaign=campaign, person=_person(request))
     progress = person_progress(campaign=campaign, person=_person(request))
@@ -158,7 +158,7 @@ def thanks(request: HttpRequest, pk: int) -> HttpResponse:
 
 @login_required
 @require_GET
-def image(request: HttpRequest, pk: int) -> HttpResponse:
+def image(request: HttpRequest, pk: int) -> FileResponse:
     """The picture of a slot: for whoever holds or answered it, and for those who may see the campaign.
 
     The address names the slot alone, so that it tells nothing of the file.
@@ -169,7 +169,7 @@ def image(request: HttpRequest, pk: int) -> HttpResponse:
     if not holds and not Campaign.objects.visible_to(person).filter(pk=slot.campaign_id).exists():
         raise Http404("no such picture")
     file = slot.trial.item.image
-    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    kind = mimetypes.guess_type(str(file.name))[0] or "application/octet-stream"
     response = FileResponse(file.open("rb"), content_type=kind)
     response["X-Content-Type-Options"] = "nosniff"
     response["Cache-Control"] = "private, max-age=86400, immutable"
@@ -257,7 +257,7 @@ def answer(request: HttpRequest, pk: int, body: dict[str, Any]) -> dict[str, Any
 def following(request: HttpRequest, pk: int, body: dict[str, Any]) -> dict[str, Any]:
     """What this person holds and what comes next; leases are renewed."""
     person = _person(request)
-    campaign = get_object_or_404(Campaign, pk=pk)
+    campaign = get_object_or_404(Campaign.objects.with_taxonomy(), pk=pk)
     part = _participation(campaign, person)
     state = person_state(part)
     trials: list[dict[str, Any]] = []
@@ -272,7 +272,7 @@ def following(request: HttpRequest, pk: int, body: dict[str, Any]) -> dict[str, 
 def undo(request: HttpRequest, pk: int, body: dict[str, Any]) -> dict[str, Any]:
     """Take the latest answer back; its trial comes again."""
     person = _person(request)
-    campaign = get_object_or_404(Campaign, pk=pk)
+    campaign = get_object_or_404(Campaign.objects.with_taxonomy(), pk=pk)
     slot = judgement_undo(campaign=campaign, person=person, key=_key(body) if body.get("key") else None)
     return {"trial": trial_card(slot, campaign=campaign, person=person)}
 
@@ -282,7 +282,7 @@ def skip(request: HttpRequest, pk: int, body: dict[str, Any]) -> dict[str, Any]:
     """Pass a trial on and lease what comes next."""
     person = _person(request)
     slot_skip(slot=_integer(body, "slot", least=1, most=2**62), person=person)
-    campaign = get_object_or_404(Campaign, pk=pk)
+    campaign = get_object_or_404(Campaign.objects.with_taxonomy(), pk=pk)
     part = _participation(campaign, person)
     try:
         slots = slots_lease(
@@ -296,7 +296,7 @@ def skip(request: HttpRequest, pk: int, body: dict[str, Any]) -> dict[str, Any]:
 @endpoint
 def viewing(request: HttpRequest, pk: int, body: dict[str, Any]) -> dict[str, Any]:
     """Keep the result of the viewing check."""
-    campaign = get_object_or_404(Campaign, pk=pk)
+    campaign = get_object_or_404(Campaign.objects.with_taxonomy(), pk=pk)
     return {"warnings": viewing_record(campaign=campaign, person=_person(request), viewing=body)}
 
 

@@ -60,7 +60,7 @@ def _person(request: HttpRequest) -> User:
 
 def _campaign(request: HttpRequest, pk: int) -> Campaign:
     """A campaign that this person may see; unknown and hidden ones look alike."""
-    return get_object_or_404(Campaign.objects.visible_to(_person(request)).select_related("taxonomy"), pk=pk)
+    return get_object_or_404(Campaign.objects.visible_to(_person(request)).with_taxonomy(), pk=pk)
 
 
 def _editable(request: HttpRequest, campaign: Campaign) -> bool:
@@ -252,7 +252,7 @@ def verdicts(request: HttpRequest, pk: int) -> HttpResponse:
     campaign = _campaign(request, pk)
     rows = _filtered(Trial.objects.filter(campaign=campaign), request).select_related("item", "verdict")
     page = _page(request, rows.order_by("position", "pk"))
-    names = class_names(campaign.taxonomy_id)
+    names = class_names(campaign.taxonomy)
     query = request.GET.copy()
     query.pop("page", None)
     return _show(
@@ -271,8 +271,10 @@ def verdicts(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _trial(request: HttpRequest, pk: int, trial: int) -> Trial:
-    rows = Trial.objects.select_related("item__corpus", "verdict", "campaign__taxonomy")
-    return get_object_or_404(rows, pk=trial, campaign=_campaign(request, pk))
+    campaign = _campaign(request, pk)
+    row = get_object_or_404(Trial.objects.select_related("item__corpus", "verdict"), pk=trial, campaign=campaign)
+    row.campaign = campaign
+    return row
 
 
 @login_required
@@ -280,7 +282,7 @@ def _trial(request: HttpRequest, pk: int, trial: int) -> Trial:
 def trial(request: HttpRequest, pk: int, trial: int) -> HttpResponse:
     """One trial: its picture, every judgement, its verdict; gold and drop."""
     row = _trial(request, pk, trial)
-    names = class_names(row.campaign.taxonomy_id)
+    names = class_names(row.campaign.taxonomy)
     judgements = (
         Judgement.objects.filter(trial=row)
         .select_related("person")
