@@ -186,9 +186,9 @@ def run() -> str:
             markdown_table(["leaderboard", "seconds", "times as long", "measured"], rows),
             "The MAD replicates draw images within duels and annotators within images; that two-level draw is one "
             "multinomial draw per duel (`competition/ranking/bootstrap.py`). The pairwise replicates draw whole "
-            "persons; all likelihoods are solved together (`competition/ranking/pairwise.py`). Two rivals are given the votes "
-            "already summed by pair, which is most of what there is to gain over a row per vote; against these the "
-            "gain left is that of solving together.",
+            "persons; all likelihoods are solved together (`competition/ranking/pairwise.py`). Two rivals are given "
+            "the votes already summed by pair, which is most of what there is to gain over a row per vote; against "
+            "these the gain left is that of solving together.",
         ]
     )
 
