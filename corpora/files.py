@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import os
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 def written_whole(target: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes its name only when everything is on the disk; nothing stays behind otherwise."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{uuid.uuid4().hex}.part")  # one writer each, in whatever process or thread
     try:
         with part.open("wb") as file:
             yield file

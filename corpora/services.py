@@ -39,7 +39,7 @@ class RowsUnreadable(DomainError):
 
     def __init__(self, corpus: Corpus, rows: dict[int, str]) -> None:
         row, reason = next(iter(rows.items()))
-        more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
+        more = f"; {len(rows) - 1} more like it" if len(rows) > 1 else ""
         super().__init__(
             f'Row {row} of corpus "{corpus}" cannot be shown: {reason}{more}. Put the files back as they were at the '
             "import, or import them again as a new corpus."
@@ -211,7 +211,7 @@ def _request(corpus: Corpus, context: "JobContext") -> ImportRequest:
         unpacked=files,
         pixels=corpus.directory / importing.PACKED,
         options=Options.from_dict(corpus.options),
-        within=None if roots is None else tuple(root.resolve() for root in (*roots, Path(corpus.location).parent)),
+        within=None if roots is None else tuple(root.resolve() for root in roots),
         tick=lambda count, unit: context.report(count, None, unit=unit, message="Listing"),
     )
 
