@@ -103,7 +103,7 @@ def _open_onnx(spec: VersionSpec, side: int) -> _Opened:
     found = classifier.input
     if found.size not in {None, (side, side)}:
         raise VersionRefused(
-            f'"{path.name}" takes images of {found.size[1]} x {found.size[0]}, but the preprocessing gives '  # type: ignore[index]
+            f'"{path.name}" takes images of {found.size[1]} x {found.size[0]}, but the preprocessing gives '
             f"{side} x {side}: set crop to the file's size"
         )
     sides = (found.channels, side, side) if found.layout == "NCHW" else (side, side, found.channels)

@@ -143,7 +143,7 @@ def _weights(n_in: int, n_out: int, interpolation: str, first: int, last: int) -
 @njit(nogil=True, cache=True)
 def _resample(
     pixels: np.ndarray, lefts: np.ndarray, across: np.ndarray, tops: np.ndarray, down: np.ndarray
-) -> np.ndarray:  # type: ignore[no-untyped-def]
+) -> np.ndarray:
     """Horizontal, then vertical pass; only the input rows that some output row needs."""
     n_rows, n_columns = len(tops), len(lefts)
     taps_x, taps_y = across.shape[1], down.shape[1]
