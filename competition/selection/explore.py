@@ -114,7 +114,8 @@ def _smaller_confidence(confidences: Sequence[Column] | None, start: int, stop: 
         return None
     kind = confidence_kind(confidences)
     first, second = (read_confidences(column, start, stop, kind, at) for at, column in enumerate(confidences))
-    return np.minimum(first, second)
+    smaller: npt.NDArray[Any] = np.minimum(first, second)
+    return smaller
 
 
 def _page(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numba import njit
 
 Array = npt.NDArray[Any]
+Number = Any  # an integer whose width numba infers
 _LOW = np.uint64(0xFFFFFFFF)
 TILE = 4_096
 
@@ -24,7 +25,7 @@ class Pool(NamedTuple):
     label: Array  # (P, capacity) uint64
     hash: Array  # (P, capacity or 0) uint64
     row: Array  # (P, capacity) uint64
-    count: Array  # (P,) int64, candidates in the pool
+    filled: Array  # (P,) int64, how many candidates there are
     floor: Array  # (P,) uint64, nothing at or below this key is kept any more
     dropped: Array  # (P,) bool, whether the floor has cost a candidate
     seen_key: Array  # (P, slots) uint64, slots a power of two: the best key pushed lately for ...
@@ -52,7 +53,7 @@ class Scratch(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def hide_unsure(n_rows: int, classes: Array, bits: Array, threshold: int, hidden: int, out: Array) -> None:
+def hide_unsure(n_rows: Number, classes: Array, bits: Array, threshold: Number, hidden: Number, out: Array) -> None:
     """out = classes where the confidence reaches the threshold, `hidden` elsewhere."""
     for row in range(n_rows):
         out[row] = classes[row] if bits[row] >= threshold else hidden
@@ -60,19 +61,19 @@ def hide_unsure(n_rows: int, classes: Array, bits: Array, threshold: int, hidden
 
 @njit(cache=True, nogil=True)
 def scan_block(
-    first_row: int,
-    n_rows: int,
+    first_row: Number,
+    n_rows: Number,
     classes: Array,
     sure: Array,
     bits: Array,
     hashes: Array,
     pairs: Array,
     ranks: Array,
-    stride_a: int,
-    stride_b: int,
-    hidden: int,
-    cap: int,
-    radius: int,
+    stride_a: Number,
+    stride_b: Number,
+    hidden: Number,
+    cap: Number,
+    radius: Number,
     goals: Array,
     tally: Array,
     pool: Pool,
@@ -101,51 +102,51 @@ def scan_block(
             s = 0
             while s < n_news:
                 n_accepted = pool.n_accepted[p]
-                s, pool.count[p] = _push(
+                s, pool.filled[p] = _push(
                     s, n_news, scratch.survivors, scratch.keys, start, first_row, classes[i], classes[j], hashes,
-                    pool.floor[p], pool.key[p], pool.label[p], pool.hash[p], pool.row[p], pool.count[p],
+                    pool.floor[p], pool.key[p], pool.label[p], pool.hash[p], pool.row[p], pool.filled[p],
                     pool.seen_key[p], pool.seen_label[p], pool.seen_hash[p],
                     pool.accepted_label[p, :n_accepted], pool.accepted_hash[p, :n_accepted],
                     len(scratch.used_i), cap, radius,
                 )  # fmt: skip
-                if pool.count[p] == pool.key.shape[1]:
-                    compact(pool, scratch, p, goals[p], cap, radius, pool.count[p] // 2)
+                if pool.filled[p] == pool.key.shape[1]:
+                    compact(pool, scratch, p, goals[p], cap, radius, pool.filled[p] // 2)
                     if pool.floor[p] > 0:
                         pool.dropped[p] = True  # by the higher floor, among the survivors still to be pushed
 
 
 @njit(cache=True, nogil=True)
 def _push(
-    s: int,
-    n_news: int,
+    s: Number,
+    n_news: Number,
     survivors: Array,
     keys: Array,
-    start: int,
-    first_row: int,
+    start: Number,
+    first_row: Number,
     class_i: Array,
     class_j: Array,
     hashes: Array,
-    floor: int,
+    floor: Number,
     pool_key: Array,
     pool_label: Array,
     pool_hash: Array,
     pool_row: Array,
-    count: int,
+    count: Number,
     seen_key: Array,
     seen_label: Array,
     seen_hash: Array,
     accepted_label: Array,
     accepted_hash: Array,
-    n_classes: int,
-    cap: int,
-    radius: int,
+    n_classes: Number,
+    cap: Number,
+    radius: Number,
 ) -> Any:
     """Put survivors s.. into the pool of one pair until it is full: the next survivor, and the candidates there are.
 
     Left out is what the floor, a better candidate alike, or the accepted of earlier passes keep from ever mattering.
     The loop calls no function with an array until a candidate gets that far: such a call costs more than all the rest.
     """
-    image_hash = np.uint64(0)
+    image_hash: Number = np.uint64(0)
     while s < n_news and count < len(pool_key):
         row, key = start + survivors[s], keys[s]
         s += 1
@@ -177,24 +178,24 @@ def _push(
 
 @njit(cache=True, nogil=True)
 def _above_floor(
-    n_survivors: int,
+    n_survivors: Number,
     class_i: Array,
     class_j: Array,
     bits_i: Array,
     bits_j: Array,
     ranks: Array,
-    stride_a: int,
-    stride_b: int,
-    floor: int,
+    stride_a: Number,
+    stride_b: Number,
+    floor: Number,
     survivors: Array,
     keys: Array,
-) -> int:
+) -> Any:
     """The survivors whose key exceeds the floor, in order, as survivors[: the result], with their keys."""
     found = 0
     for s in range(n_survivors):
         row = survivors[s]
         level = ranks[np.int64(class_i[row]) * stride_a + np.int64(class_j[row]) * stride_b]
-        key = np.uint64(level) << np.uint64(32)
+        key: Number = np.uint64(level) << np.uint64(32)
         if len(bits_i) > 0:
             key |= np.uint64(min(bits_i[row], bits_j[row]))
         survivors[found] = row
@@ -204,7 +205,7 @@ def _above_floor(
 
 
 @njit(cache=True, nogil=True)
-def _count_differing(class_i: Array, class_j: Array) -> int:
+def _count_differing(class_i: Array, class_j: Array) -> Any:
     differing = 0
     for row in range(len(class_i)):  # no branch: this loop and the next run on vector registers
         differing += class_i[row] != class_j[row]
@@ -212,13 +213,13 @@ def _count_differing(class_i: Array, class_j: Array) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _mark_confident(sure_i: Array, sure_j: Array, hidden: int, mark: Array) -> None:
+def _mark_confident(sure_i: Array, sure_j: Array, hidden: Number, mark: Array) -> None:
     for row in range(len(sure_i)):
         mark[row] = (sure_i[row] != sure_j[row]) & (sure_i[row] != hidden) & (sure_j[row] != hidden)
 
 
 @njit(cache=True, nogil=True)
-def _gather_marked(n_rows: int, mark: Array, survivors: Array) -> int:
+def _gather_marked(n_rows: Number, mark: Array, survivors: Array) -> Any:
     """The marked rows in order, as survivors[: the result]; eight rows without a mark cost one step."""
     found = 0
     words = mark[: n_rows - n_rows % 8].view(np.uint64)
@@ -235,7 +236,9 @@ def _gather_marked(n_rows: int, mark: Array, survivors: Array) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _fits(accepted_label: Array, accepted_hash: Array, label: int, image_hash: int, cap: int, radius: int) -> bool:
+def _fits(
+    accepted_label: Array, accepted_hash: Array, label: Number, image_hash: Number, cap: Number, radius: Number
+) -> Any:
     """Whether the candidate could still be accepted beside those of earlier passes."""
     same_i, same_j = 0, 0
     for other in accepted_label:
@@ -250,13 +253,13 @@ def _fits(accepted_label: Array, accepted_hash: Array, label: int, image_hash: i
 
 
 @njit(cache=True, nogil=True)
-def compact(pool: Pool, scratch: Scratch, p: int, goal: int, cap: int, radius: int, limit: int) -> int:
+def compact(pool: Pool, scratch: Scratch, p: Number, goal: Number, cap: Number, radius: Number, limit: Number) -> Any:
     """Sort the candidates of pair p and let go of those that cannot matter; returns how many a greedy walk accepts.
 
     What ranks after the last of `goal` accepted candidates goes, and so does what exceeds `limit`; both raise the
     floor. scratch.picked_at[: the result] are the positions of the accepted ones.
     """
-    count = pool.count[p]
+    count = pool.filled[p]
     order = scratch.order[:count]
     _sort_descending(pool.key[p, :count], order, scratch.spare)
     kept, seen, n_picked = _walk(pool, scratch, p, order, goal, cap, radius)
@@ -270,7 +273,7 @@ def compact(pool: Pool, scratch: Scratch, p: int, goal: int, cap: int, radius: i
     _take(pool.row[p], order[:kept], scratch.spare)
     if pool.hash.shape[1] > 0:
         _take(pool.hash[p], order[:kept], scratch.spare)
-    pool.count[p] = kept
+    pool.filled[p] = kept
     return n_picked
 
 
@@ -307,7 +310,7 @@ def _take(column: Array, order: Array, spare: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _walk(pool: Pool, scratch: Scratch, p: int, order: Array, goal: int, cap: int, radius: int) -> Any:
+def _walk(pool: Pool, scratch: Scratch, p: Number, order: Array, goal: Number, cap: Number, radius: Number) -> Any:
     """Walk candidates from the best on; returns how many are kept, were seen, and are accepted.
 
     order[: kept] becomes the candidates without those that repeat a better one's label (and hash): whatever keeps the
@@ -319,7 +322,7 @@ def _walk(pool: Pool, scratch: Scratch, p: int, order: Array, goal: int, cap: in
     used_i, used_j, slots = scratch.used_i, scratch.used_j, scratch.slots
     picked_label, picked_hash, picked_at = scratch.picked_label, scratch.picked_hash, scratch.picked_at
     _count_classes(earlier_label, 1, used_i, used_j)
-    image_hash = np.uint64(0)
+    image_hash: Number = np.uint64(0)
     kept, seen, n_picked = 0, 0, 0
     while seen < len(order) and n_picked < goal:
         at = order[seen]
@@ -327,7 +330,7 @@ def _walk(pool: Pool, scratch: Scratch, p: int, order: Array, goal: int, cap: in
         label = labels[at]
         if with_hash:
             image_hash = hashes[at]
-        slot = np.int64(_mix(label ^ _mix(image_hash)) & np.uint64(len(slots) - 1))
+        slot: Number = np.int64(_mix(label ^ _mix(image_hash)) & np.uint64(len(slots) - 1))
         while slots[slot] >= 0:  # open addressing
             other = order[slots[slot]]
             if labels[other] == label and (not with_hash or hashes[other] == image_hash):
@@ -358,21 +361,21 @@ def _walk(pool: Pool, scratch: Scratch, p: int, order: Array, goal: int, cap: in
 
 
 @njit(cache=True, nogil=True)
-def _mix(bits: int) -> int:
+def _mix(bits: Number) -> Any:
     """A hash of 64 bits, 0 for 0."""
     bits = (bits ^ (bits >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
     return bits ^ (bits >> np.uint64(32))
 
 
 @njit(cache=True, nogil=True)
-def _count_classes(labels: Array, step: int, used_i: Array, used_j: Array) -> None:
+def _count_classes(labels: Array, step: Number, used_i: Array, used_j: Array) -> None:
     for label in labels:
         used_i[np.int64(label >> np.uint64(32))] += step
         used_j[np.int64(label & _LOW)] += step
 
 
 @njit(cache=True, nogil=True)
-def _label_taken(labels: Array, label: int) -> bool:
+def _label_taken(labels: Array, label: Number) -> Any:
     turned = (label >> np.uint64(32)) | (label << np.uint64(32))
     for other in labels:  # noqa: SIM110, numba compiles no generators here
         if other in (label, turned):
@@ -381,7 +384,7 @@ def _label_taken(labels: Array, label: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def near_any(hashes: Array, image_hash: int, radius: int) -> bool:
+def near_any(hashes: Array, image_hash: Number, radius: Number) -> Any:
     """Whether any of the hashes is within `radius` bits; never for a negative radius."""
     if radius < 0:
         return False
@@ -392,7 +395,7 @@ def near_any(hashes: Array, image_hash: int, radius: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _popcount(bits: int) -> int:
+def _popcount(bits: Number) -> Any:
     bits = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
     bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
     bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -401,22 +404,22 @@ def _popcount(bits: int) -> int:
 
 @njit(cache=True, nogil=True)
 def count_duplicates(
-    first_row: int,
-    n_rows: int,
+    first_row: Number,
+    n_rows: Number,
     class_i: Array,
     class_j: Array,
     bits_i: Array,
     bits_j: Array,
     hashes: Array,
-    threshold: int,
+    threshold: Number,
     ranks: Array,
-    stride_a: int,
-    stride_b: int,
-    radius: int,
+    stride_a: Number,
+    stride_b: Number,
+    radius: Number,
     key: Array,
     row: Array,
     image_hash: Array,
-) -> int:
+) -> Any:
     """How many rows of a block are confident disagreements that show nearly the same as a better one of the accepted.
 
     key, row, image_hash: of the accepted, best first; bits_i and bits_j are empty without confidences.

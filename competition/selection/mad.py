@@ -183,10 +183,10 @@ def select(
     """Select k + reserve rows for every pair of models, or for `pairs` only.
 
     classes: per model, (n_rows,) whole numbers; confidences: per model, (n_rows,) floats in 0..1, or None: the filter
-    is off and ties are broken by row alone. The threshold is rounded to the precision of the stored confidences; float64
-    confidences are compared as float32. hashes: (n_rows,) uint64 perceptual hashes, used when `duplicate_distance` (in
-    bits, 0..64) is given. per_class_cap None: no caps per class. progress(done, total) is called after every block, and
-    `cancel()` is asked before it.
+    is off and ties are broken by row alone. The threshold is rounded to the precision of the stored confidences;
+    float64 confidences are compared as float32. hashes: (n_rows,) uint64 perceptual hashes, used when
+    `duplicate_distance` (in bits, 0..64) is given. per_class_cap None: no caps per class. progress(done, total) is
+    called after every block, and `cancel()` is asked then.
 
     Returns one PairSelection per pair, in order. A pair without enough candidates is not an error: see its reasons.
     Raises SelectionError (a ValueError) for columns of different lengths, NaN confidences, classes outside the taxonomy
@@ -375,7 +375,7 @@ def _pool(source: _Source, rules: _Rules, found: Sequence[_Found], capacity: int
         label=np.empty((n_pairs, capacity), np.uint64),
         hash=np.empty((n_pairs, hash_room), np.uint64),
         row=np.empty((n_pairs, capacity), np.uint64),
-        count=np.zeros(n_pairs, np.int64),
+        filled=np.zeros(n_pairs, np.int64),
         floor=np.zeros(n_pairs, np.uint64),
         dropped=np.zeros(n_pairs, np.bool_),
         seen_key=np.zeros((n_pairs, slots), np.uint64),

@@ -28,13 +28,15 @@ def connected(hashes: npt.NDArray[np.uint64], max_distance: int) -> npt.NDArray[
         starts = np.zeros((1 << (high - low)) + 1, np.int32)
         np.cumsum(np.bincount(value, minlength=len(starts) - 1), out=starts[1:])
         _link(hashes, value, order, starts, _flips(high - low, max_distance // n_bands), max_distance, parent)
-    return _roots(parent)
+    _roots(parent)
+    return parent
 
 
 def _n_bands(n: int, max_distance: int) -> int:
     def cost(n_bands: int) -> float:
         width = 64 // n_bands
-        return n_bands * len(_flips(width, max_distance // n_bands)) * (_PROBE + n / 2**width)
+        probes = n_bands * len(_flips(width, max_distance // n_bands))
+        return float(probes * (_PROBE + n / 2**width))
 
     return min(range(_FEWEST_BANDS, max(_FEWEST_BANDS, max_distance + 1) + 1), key=cost)
 
@@ -57,7 +59,7 @@ def _link(hashes: Any, value: Any, order: Any, starts: Any, flips: Any, max_dist
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _distance(first: int, second: int) -> int:
+def _distance(first: Any, second: Any) -> Any:
     bits = first ^ second
     bits = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
     bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -66,14 +68,14 @@ def _distance(first: int, second: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _join(parent: Any, i: int, j: int) -> None:
+def _join(parent: Any, i: Any, j: Any) -> None:
     """The smaller root becomes the root of both."""
     first, second = _root(parent, i), _root(parent, j)
     parent[max(first, second)] = min(first, second)
 
 
 @njit(cache=True, nogil=True)
-def _root(parent: Any, i: int) -> int:
+def _root(parent: Any, i: Any) -> Any:
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -81,7 +83,6 @@ def _root(parent: Any, i: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _roots(parent: Any) -> Any:
+def _roots(parent: Any) -> None:
     for i in range(len(parent)):
         parent[i] = _root(parent, i)
-    return parent

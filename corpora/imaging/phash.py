@@ -41,7 +41,10 @@ def phash_batch(images: Iterable[npt.NDArray[np.uint8]]) -> Hashes:
 
 def hamming(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """How many of the 64 bits differ, elementwise for uint64 arrays of matching shapes."""
-    return np.bitwise_count(np.asarray(first, np.uint64) ^ np.asarray(second, np.uint64)).astype(np.int64)
+    differing: npt.NDArray[np.int64] = np.bitwise_count(
+        np.asarray(first, np.uint64) ^ np.asarray(second, np.uint64)
+    ).astype(np.int64)
+    return differing
 
 
 def near_duplicate_groups(hashes: npt.NDArray[Any], max_distance: int = 4) -> list[list[int]]:
