@@ -26,7 +26,8 @@ class CorpusAdmin(SharedAdmin):
     readonly_fields = [name for name in fields if name not in {"description", "is_public"}]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).for_lists()
+        found: QuerySet[Any] = Corpus.objects.visible_to(request.user).for_lists()
+        return found
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -50,7 +51,8 @@ class TaxonomyAdmin(SharedAdmin):
     readonly_fields = [name for name in fields if name != "is_public"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).light().select_related("created_by")
+        found: QuerySet[Any] = Taxonomy.objects.visible_to(request.user).light().select_related("created_by")
+        return found
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -64,7 +66,7 @@ class TaxonomyAdmin(SharedAdmin):
 
 
 @admin.register(Item)
-class ItemAdmin(ModelAdmin):  # type: ignore[misc,type-arg]
+class ItemAdmin(ModelAdmin):
     """Pictures that people look at; made by selections."""
 
     list_display = ["id", "preview", "corpus", "row", "width", "height"]

@@ -124,7 +124,7 @@ class CorpusCreateSerializer(serializers.Serializer[Any]):
     """Either `location` or, as multipart, `upload`."""
 
     name = serializers.CharField(max_length=120)
-    source = serializers.ChoiceField(choices=CorpusSource.choices)
+    source = serializers.ChoiceField(choices=CorpusSource.choices)  # type: ignore[assignment]  # a field of that name
     location = serializers.CharField(max_length=1000, required=False, help_text="Absolute path on the server")
     upload = serializers.FileField(required=False)
     options = serializers.JSONField(
@@ -155,7 +155,7 @@ class RowSerializer(serializers.Serializer[Any]):
     width = serializers.IntegerField()
     height = serializers.IntegerField()
     sha256 = serializers.CharField()
-    label = serializers.IntegerField(allow_null=True)
+    label = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]  # a field of that name
     mos = serializers.FloatField(allow_null=True)
     reference = serializers.CharField(allow_null=True)
     group = serializers.CharField(allow_null=True)
@@ -173,7 +173,7 @@ class QuarantinedSerializer(serializers.Serializer[Any]):
 
 
 def _page_of(name: str, serializer: type[serializers.Serializer[Any]]) -> Any:
-    fields = {
+    fields: dict[str, Any] = {
         "count": serializers.IntegerField(),
         "next": serializers.URLField(allow_null=True),
         "results": serializer(many=True),

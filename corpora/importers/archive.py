@@ -77,6 +77,7 @@ class Unpacker:
     skipped: Counter[str]
     refused: list[Candidate] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
+    folders: set[Path] = field(default_factory=set)
 
     def take(self, entry: Entry, prefix: str = "") -> str | None:
         """Unpack one entry if it is an image; its path below `folder`, or None."""
@@ -116,7 +117,9 @@ class Unpacker:
                 if not (is_image_name(path) or looks_like_image(head)):
                     self.skipped[os.path.splitext(path)[1].lower()[:16] or "no ending"] += 1
                     return None
-                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.parent not in self.folders:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    self.folders.add(target.parent)
                 return self._copy(source, head, target, path)
         except _DAMAGE as error:
             return f"damaged in the archive: {error or type(error).__name__}"
@@ -136,12 +139,14 @@ class Unpacker:
                     size += len(head)
                     self.budget.count_bytes(len(head))
                     if size > self.budget.limits.file_bytes:
+                        part.unlink()
                         return f"unpacks to more than the limit of {self.budget.limits.file_bytes:,} bytes a file"
                     file.write(head)
                     head = source.read(_BLOCK)
             part.replace(target)
-        finally:
+        except BaseException:
             part.unlink(missing_ok=True)
+            raise
         self.written.add(path)
         return None
 
