@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 LOCK_POLL_SECONDS = 0.5
+SHARD_ROWS = 1024  # a killed worker loses at most this many images
 N_GUESSES = 5
 
 
@@ -190,6 +191,7 @@ def _score(versions: Sequence[Version], corpus: Corpus, context: "JobContext") -
         row_source(corpus),
         [version_spec(version) for version in versions],
         [_directory(version, corpus) for version in versions],
+        shard_size=SHARD_ROWS,
         progress=lambda done, total: context.report(done=done // n, message=f"Scoring {names}"),
         device=device(),
         cache_dir=Path(settings.VAR_DIR) / "exports",

@@ -231,7 +231,9 @@ def version_score(request: HttpRequest, pk: int) -> HttpResponse:
     shown, user = _version(request, pk), _user(request)
     form = ScoreForm(request.POST, user=user, version=shown)
     if not form.is_valid():
-        messages.error(request, "That corpus is scored already, not imported yet, or not shared with you: choose another.")
+        messages.error(
+            request, "That corpus is scored already, not imported yet, or not shared with you: choose another."
+        )
         return redirect(shown)
     corpus = form.cleaned_data["corpus"]
     try:

@@ -1,4 +1,4 @@
-"""`manage.py version_add FILE --model NAME --label LABEL`: enter weights or predictions, and check them here and now."""
+"""`manage.py version_add FILE --model NAME --label LABEL`: enter weights or predictions and check them at once."""
 
 import json
 from pathlib import Path
