@@ -87,7 +87,7 @@ def test_quarantine_and_duplicates(page, corpus):
     assert "damaged" in shown
     shown = page(f"/corpora/{corpus.pk}/duplicates/")
     assert 'id="row-0"' in shown
-    assert "look alike" in shown
+    assert "alike by their perceptual hash" in shown
 
 
 def test_pictures_are_cached_for_ever_and_safe(client, admin_user, corpus):
