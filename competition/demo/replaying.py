@@ -7,6 +7,7 @@ whether the image holds a cat, they say yes when the recorded answer was "cat".
 
 import csv
 import json
+import logging
 import re
 import threading
 import time
@@ -36,7 +37,8 @@ from labeling.services import invite_create
 
 N_PEOPLE = 12
 THREADS = 4
-PATIENCE_SECONDS = 300.0
+PAUSE_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0  # beyond the end of leases that an interrupted replay left behind
 
 
 class RecordedAnswers:
@@ -135,6 +137,7 @@ class _QuietHandler(WSGIRequestHandler):
 @contextmanager
 def own_server() -> Iterator[str]:
     """The whole site on a free local port, for as long as the block lasts."""
+    logging.getLogger("django_structlog").setLevel(logging.WARNING)
     server = ThreadedWSGIServer(("127.0.0.1", 0), _QuietHandler)
     server.set_app(StaticFilesHandler(get_wsgi_application()))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -206,14 +209,17 @@ def _label_all(
         finally:
             connection.close()
 
+    assert round_.campaign is not None
+    patience = round_.campaign.lease_seconds + PATIENCE_SECONDS
     given, quiet_since = 0, time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
-        while time.monotonic() - quiet_since < PATIENCE_SECONDS:
+        while time.monotonic() - quiet_since < patience:
             new = sum(pool.map(work, people))
             if new:
                 given, quiet_since = given + new, time.monotonic()
                 say(f"{given} answers given")
             settle()
+            time.sleep(0 if new else PAUSE_SECONDS)
             round_.refresh_from_db()
             if round_.state == RoundState.COMPLETE:
                 times = np.concatenate([person.seconds for person in people]) * 1000
