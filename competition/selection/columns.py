@@ -6,6 +6,7 @@ floats is the order of their bit patterns, so float16 needs no conversion and ti
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,6 +53,7 @@ def check_columns(classes: Sequence[Column], confidences: Sequence[Column] | Non
     return lengths[0]
 
 
+@cache
 def class_kind(n_classes: int) -> np.dtype[Any]:
     """The smallest unsigned type that holds every class and one mark beside them."""
     return np.dtype(np.uint16 if n_classes < np.iinfo(np.uint16).max else np.uint32)
@@ -63,6 +65,7 @@ def confidence_kind(confidences: Sequence[Column]) -> np.dtype[Any]:
     return np.dtype(np.float16 if half else np.float32)
 
 
+@cache
 def threshold_bits(threshold: float, kind: np.dtype[Any]) -> int:
     """The bits of `threshold` rounded to the precision of the confidences, so that a stored 0.8 passes 0.8."""
     return int(as_bits(np.array([threshold], dtype=kind))[0])
@@ -76,7 +79,7 @@ def as_bits(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def read_classes(column: Column, start: int, stop: int, n_classes: int, model: int) -> npt.NDArray[Any]:
     """Rows start..stop of a class column in `class_kind`. Raises SelectionError for a class outside 0..n_classes-1."""
     block = np.asarray(column[start:stop])
-    if block.size and (block.max() >= n_classes or block.min() < 0):
+    if block.size and (block.max() >= n_classes or (block.dtype.kind == "i" and block.min() < 0)):
         bad = int(np.flatnonzero((block < 0) | (block >= n_classes))[0])
         raise SelectionError(
             f"model {model} predicts class {block[bad]} at row {start + bad}; "
@@ -101,6 +104,8 @@ def read_confidences(column: Column, start: int, stop: int, kind: np.dtype[Any],
 
 
 def gather(column: Column, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """The values at a few rows, for columns that only know slices."""
+    """The values at a few rows, also of columns that only know slices."""
+    if isinstance(column, np.ndarray):
+        return column[rows]
     values = [np.asarray(column[row : row + 1])[0] for row in rows.tolist()]
     return np.array(values, dtype=column.dtype)

@@ -44,7 +44,7 @@ from competition.selection.columns import (
 )
 from corpora.taxonomy import LevelTable
 
-BLOCK_ROWS = 32_768  # a block of eleven models fits into the second-level cache
+BLOCK_ROWS = 65_536  # eleven models take 6 MB
 _MIN_CAPACITY = 2_048  # candidates a pool has room for at least
 _POOL_BYTES = 8 << 20  # pools of all pairs worked on at once; the target is 16 MB for everything
 _SLOTS = 1_024  # labels a pair remembers to have seen
@@ -397,6 +397,7 @@ def _scratch(source: _Source, rules: _Rules, capacity: int) -> kernels.Scratch:
         slots=np.full(2 * capacity, -1, np.int32),
         order=np.empty(capacity, np.int32),
         spare=np.empty(capacity, np.uint64),
+        lanes=np.empty(kernels.LANES, np.uint16),
         mark=np.empty(kernels.TILE, np.uint8),
         survivors=np.empty(kernels.TILE + 1, np.int32),
         keys=np.empty(kernels.TILE + 1, np.uint64),
