@@ -19,6 +19,7 @@ from accounts.models import User
 from competition import planning, services
 from competition.forms import SETTINGS, CompetitionForm
 from competition.models import Competition, Round, RoundState, Snapshot
+from competition.querysets import CompetitionQuerySet
 
 
 class CompetitionAdminForm(CompetitionForm):
@@ -28,6 +29,8 @@ class CompetitionAdminForm(CompetitionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, user=self.user, **kwargs)
+        if self.instance.pk and self.instance.rounds.exists():
+            del self.fields["versions"]  # entrants of a launched competition are added on its setup page
 
     class Meta(CompetitionForm.Meta):
         widgets = {}
@@ -72,7 +75,7 @@ class CompetitionAdmin(SharedAdmin):
     actions_row = ["launch_row"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).with_round()
+        return cast("CompetitionQuerySet", super().get_queryset(request)).with_round()
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -177,7 +180,7 @@ class CompetitionAdmin(SharedAdmin):
         return TemplateResponse(request, "competition/admin_launch.html", context)
 
 
-class LookedAtAdmin(ModelAdmin):  # type: ignore[misc,type-arg]
+class LookedAtAdmin(ModelAdmin):
     """Rounds and leaderboards: nobody edits them."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -185,7 +188,7 @@ class LookedAtAdmin(ModelAdmin):  # type: ignore[misc,type-arg]
         return super().get_queryset(request).filter(competition__in=visible)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return request.user.is_authenticated and cast("User", request.user).is_researcher
+        return request.user.is_authenticated and request.user.is_researcher
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_module_permission(request)

@@ -81,7 +81,7 @@ class CompetitionWriteSerializer(serializers.ModelSerializer[Competition]):
             "duplicate_distance", "control_size", "overlap", "judgement_budget", "seed", "campaign_options",
             "is_public",
         ]  # fmt: skip
-        extra_kwargs = {
+        extra_kwargs: dict[str, Any] = {
             name: {"validators": []}
             for name in ("name", "k", "reserve", "threshold", "per_class_cap", "control_size", "overlap")
         }
@@ -204,7 +204,7 @@ class ExploreQuerySerializer(serializers.Serializer[Any]):
     corpus = serializers.IntegerField()
     first = serializers.IntegerField(help_text="Id of a version")
     second = serializers.IntegerField(help_text="Id of another version of the same label space")
-    label = serializers.IntegerField(required=False, help_text="One of the two predicts this class")
+    class_index = serializers.IntegerField(required=False, help_text="One of the two predicts this class")
     level = serializers.IntegerField(required=False, help_text="Rank of the distance among the distinct ones")
     least = serializers.FloatField(required=False, min_value=0, max_value=1, help_text="Both are this confident")
     start = serializers.IntegerField(required=False, default=0, min_value=0)
@@ -381,7 +381,7 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
                 f'"{pair[0]}" and "{pair[1]}" have not been compared on "{corpus}": POST the same parameters, '
                 "then wait for the job."
             )
-        at = found.filtered(**{name: given.get(name) for name in ("label", "level", "least")})
+        at = found.filtered(label=given.get("class_index"), level=given.get("level"), least=given.get("least"))
         shown = at[given["start"] : given["start"] + EXPLORED_AT_ONCE]
         tiles = exploring.tiles(corpus, found, shown, class_names(pair[0].model.taxonomy), pair)
         for tile in tiles:

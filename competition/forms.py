@@ -70,8 +70,9 @@ class CompetitionForm(forms.ModelForm):
 
     def __init__(self, *args: Any, user: "User", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        corpora = Corpus.objects.visible_to(user).order_by("name")
-        self.fields["corpus"].queryset = corpora  # type: ignore[attr-defined]
+        if "corpus" in self.fields:  # the admin shows it read-only after the launch
+            corpora = Corpus.objects.visible_to(user).order_by("name")
+            self.fields["corpus"].queryset = corpora  # type: ignore[attr-defined]
         self.fields["versions"].queryset = versions_visible(user)  # type: ignore[attr-defined]
         self.order_fields(["name", "corpus", "versions", *SETTINGS, "description", "is_public"])
         if self.instance.pk:

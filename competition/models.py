@@ -63,7 +63,7 @@ class Competition(Shared):
         default=dict, blank=True, help_text="Texts, gold and repeat shares of campaigns"
     )
 
-    objects = CompetitionQuerySet.as_manager()
+    objects = CompetitionQuerySet.as_manager()  # type: ignore[misc]
 
     class Meta:
         ordering = ["-id"]

@@ -90,8 +90,8 @@ def _decide_again(
 ) -> Iterator[tuple[int, Opinion]]:
     """Opinions from the ballots given, whatever the verdicts say.
 
-    Of trials that have ended (there, a tie that more ballots could break is undecided), and of those open ones that have
-    all their ballots when everyone counts.
+    Of trials that have ended (there, a tie that more ballots could break is undecided), and of those open ones that
+    have all their ballots when everyone counts.
     """
     by_id = {campaign.pk: campaign for campaign in campaigns}
     trials = Trial.objects.filter(campaign__in=campaigns, kind__in=TrialKind.shared())

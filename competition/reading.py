@@ -282,17 +282,17 @@ def appearances(versions: "Sequence[Version]", user: User) -> list[Appearance]:
         for standing in snapshot.standings.all()
     }
     for entrant in entrants:
-        snapshot, standing = standings.get(entrant.pk, (None, None))
+        seen = standings.get(entrant.pk)
         found.append(
             Appearance(
                 version_id=entrant.version_id,
                 title=str(entrant.competition),
                 url=entrant.competition.get_absolute_url(),
                 n_entrants=entrant.n_entrants,
-                at=snapshot.created_at if snapshot else entrant.created_at,
-                rank=standing.rank if standing else None,
-                rank_best=standing.rank_best if standing else None,
-                rank_worst=standing.rank_worst if standing else None,
+                at=seen[0].created_at if seen else entrant.created_at,
+                rank=seen[1].rank if seen else None,
+                rank_best=seen[1].rank_best if seen else None,
+                rank_worst=seen[1].rank_worst if seen else None,
             )
         )
     return found

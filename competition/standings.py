@@ -126,8 +126,8 @@ def _control(
         "round__number", "item__row", "class_first"
     )
     rows: dict[tuple[int, int], list[tuple[int | None, dict[str, int]]]] = {}
-    for trial, number, row, predictions in found.values_list("trial", "round__number", "item__row", "predictions"):
-        rows.setdefault((number, row), []).append((trial, predictions))
+    for asked, number, row, predictions in found.values_list("trial", "round__number", "item__row", "predictions"):
+        rows.setdefault((number, row), []).append((asked, predictions))
     correct = np.zeros((len(rows), len(place)), dtype=np.bool_)
     known = np.zeros_like(correct)
     for at, parts in enumerate(rows.values()):

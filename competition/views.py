@@ -1,7 +1,10 @@
 """Pages of competitions. Nothing here runs a network or reads a whole corpus."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
+import numpy as np
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -24,6 +27,11 @@ from models_zoo.reading import class_names
 
 PAGE = 50
 TILES = 48
+ROUND_ACTIONS: dict[str, tuple[Callable[..., Any], str]] = {
+    "cancel": (services.round_cancel, "The round is cancelled; nothing is lost."),
+    "retry": (services.round_retry, "The round goes on."),
+    "settle": (services.round_settle_now, "The leaderboard is being computed."),
+}
 
 
 def _user(request: HttpRequest) -> User:
@@ -349,17 +357,14 @@ def entrant_remove(request: HttpRequest, pk: int, entrant_pk: int) -> HttpRespon
 def round_act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
     """Start the next round, or cancel, retry or settle the latest one."""
     competition, user = _competition(request, pk), _user(request)
+    if verb == "start":
+        start = partial(services.round_start, competition=competition, by=user)
+        return _act(request, start, "The next round has begun.", redirect(competition))
     latest = _latest_round(competition)
-    if verb != "start" and latest is None:
+    if latest is None:
         raise Http404("There is no round yet.")
-    actions: dict[str, tuple[Any, str]] = {
-        "start": (lambda: services.round_start(competition=competition, by=user), "The next round has begun."),
-        "cancel": (lambda: services.round_cancel(round=latest, by=user), "The round is cancelled; nothing is lost."),
-        "retry": (lambda: services.round_retry(round=latest, by=user), "The round goes on."),
-        "settle": (lambda: services.round_settle_now(round=latest, by=user), "The leaderboard is being computed."),
-    }
-    act, done = actions[verb]
-    return _act(request, act, done, redirect(competition))
+    act, done = ROUND_ACTIONS[verb]
+    return _act(request, partial(act, round=latest, by=user), done, redirect(competition))
 
 
 @login_required
@@ -376,7 +381,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("competition:list")
 
 
-def _act(request: HttpRequest, act: Any, done: str, answer: HttpResponse) -> HttpResponse:
+def _act(request: HttpRequest, act: Callable[[], Any], done: str, answer: HttpResponse) -> HttpResponse:
     """Call a service and say how it went."""
     try:
         act()
@@ -429,7 +434,7 @@ def _exploration(request: HttpRequest, chosen: dict[str, Any]) -> dict[str, Any]
     page = Paginator(rows, TILES).get_page(request.GET.get("page"))
     query = request.GET.copy()
     query.pop("page", None)
-    tiles = exploring.tiles(chosen["corpus"], found, page.object_list, class_names(taxonomy), pair)
+    tiles = exploring.tiles(chosen["corpus"], found, cast("np.ndarray", page.object_list), class_names(taxonomy), pair)
     return {**context, "found": found, "filters": filters, "page": page, "tiles": tiles, "query": query.urlencode()}
 
 

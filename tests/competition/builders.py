@@ -1,6 +1,7 @@
 """Small competitions of predictions files, and people who label them."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from accounts.models import User
 from competition.models import Competition, Round
 from competition.services import competition_create, competition_launch
 from corpora import locations
+from corpora.manifest import Manifest
 from corpora.models import Corpus
 from corpora.reading import manifest_of
 from corpora.services import corpus_create
@@ -45,7 +47,12 @@ def make_pictures_corpus(by: User, *, n: int = 60, name: str = "pictures") -> Co
 
 
 def labels_of(corpus: Corpus) -> np.ndarray:
-    return np.asarray(manifest_of(corpus).column("label"), dtype=np.int64)
+    return _labels_of(manifest_of(corpus))
+
+
+@lru_cache(maxsize=4)
+def _labels_of(manifest: Manifest) -> np.ndarray:
+    return np.asarray(manifest.column("label"), dtype=np.int64)
 
 
 def make_predictions(
