@@ -1,4 +1,5 @@
-"""Runs before settings are read: tests get a VAR_DIR of their own and never touch the developer's ``var/``."""
+"""Loaded before settings are read (``-p tests.isolate``): tests get a ``VAR_DIR`` of their own, so that they never touch
+the developer's ``var/`` and two runs never share a database."""
 
 import atexit
 import os
