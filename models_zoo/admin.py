@@ -28,7 +28,9 @@ class ZooModelAdmin(SimpleHistoryAdmin, SharedAdmin):
     fields = ["name", "task", "taxonomy", "description", "licence", "source_url", "is_public"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).for_lists()
+        models: Any = super().get_queryset(request)
+        found: QuerySet[Any] = models.for_lists()
+        return found
 
     def get_readonly_fields(self, request: HttpRequest, obj: DjangoModel | None = None) -> list[str]:
         return ["taxonomy"] if obj else []
@@ -41,7 +43,7 @@ class ZooModelAdmin(SimpleHistoryAdmin, SharedAdmin):
         return form
 
 
-class LookedAt(ModelAdmin):  # type: ignore[misc,type-arg]
+class LookedAt(ModelAdmin):
     """Base of rows that nobody edits: versions never change, scores are computed."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

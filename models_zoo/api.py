@@ -1,7 +1,7 @@
 """The zoo for programs: models, versions, scores."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import django_filters
 from django.db.models import QuerySet
@@ -40,7 +40,7 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
             "created_by", "created_at",
         ]  # fmt: skip
         read_only_fields = ["task", "created_at"]
-        extra_kwargs = {"name": {"validators": []}}  # the service says it better
+        extra_kwargs: ClassVar[dict[str, Any]] = {"name": {"validators": []}}  # the service says it better
 
 
 class ModelChangeSerializer(serializers.Serializer[Model]):
@@ -71,7 +71,7 @@ class VersionAddSerializer(serializers.Serializer[Version]):
     """A new version; JSON with ``path``, or a multipart form with ``file`` (nested values as JSON texts)."""
 
     model = serializers.PrimaryKeyRelatedField(queryset=Model.objects.all())
-    label = serializers.CharField(max_length=60)
+    label = serializers.CharField(max_length=60)  # type: ignore[assignment]  # hides the field's own, unused label
     kind = serializers.ChoiceField(choices=VersionKind.choices)
     file = serializers.FileField(required=False, allow_empty_file=True)
     path = serializers.CharField(required=False, help_text="Instead of file: a path on the server")

@@ -145,7 +145,6 @@ class PreprocessingForm(forms.Form):
     range = forms.TypedChoiceField(
         required=False,
         coerce=int,
-        empty_value=1,
         choices=[(1, "0 to 1"), (255, "0 to 255")],
         label="White before normalisation",
     )
@@ -260,7 +259,7 @@ class VersionForm(PreprocessingForm):
         said = super().clean()
         if said.get("kind") == VersionKind.PREDICTIONS:
             for name in ("mean", "std", "resize", "crop"):
-                self._errors.pop(name, None)  # type: ignore[union-attr]
+                self.errors.pop(name, None)
         if bool(said.get("file")) == bool(said.get("path")) and not {"file", "path"} & set(self.errors):
             said_both = bool(said.get("file"))
             self.add_error(

@@ -5,6 +5,7 @@ Scores: what one version says about every row of one corpus; columns on disk, no
 """
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -31,7 +32,7 @@ class Model(Shared):
     source_url = models.CharField(max_length=500, blank=True, help_text="Paper or repository it comes from")
     history = HistoricalRecords()
 
-    objects = ModelQuerySet.as_manager()
+    objects: ClassVar[Any] = ModelQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db.models import Count
-from django.forms import Form
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
@@ -58,7 +58,7 @@ def _may_edit(request: HttpRequest, model: Model) -> bool:
     return Model.objects.editable_by(_user(request)).filter(pk=model.pk).exists()
 
 
-def _blame(form: Form, error: DomainError) -> None:
+def _blame(form: BaseForm, error: DomainError) -> None:
     """Show a service's error at the field it names."""
     form.add_error(error.field if error.field in form.fields else None, str(error))
 
