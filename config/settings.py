@@ -1,6 +1,5 @@
 """Django settings, all derived from the typed environment (config.env)."""
 
-import sys
 from typing import Any
 from urllib.parse import urlparse
 
@@ -10,7 +9,6 @@ from csp.constants import NONCE, SELF
 from config.env import BASE_DIR, environment
 
 ENV = environment()
-TESTING = "pytest" in sys.modules
 
 SECRET_KEY = ENV.secret_key()
 DEBUG = ENV.DEBUG
@@ -115,8 +113,6 @@ REDIS_URL = ENV.redis_url
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "accounts.cache.ForgivingRedisCache", "LOCATION": REDIS_URL}
 }
-if TESTING:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
@@ -127,11 +123,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
-PASSWORD_HASHERS = (
-    ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    if TESTING
-    else ["django.contrib.auth.hashers.ScryptPasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
-)
+PASSWORD_HASHERS = [f"django.contrib.auth.hashers.{name}PasswordHasher" for name in ("Scrypt", "PBKDF2")]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
@@ -247,7 +239,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 JOBS_HEARTBEAT_SECONDS = ENV.JOBS_HEARTBEAT_SECONDS
 JOBS_STALE_SECONDS = ENV.JOBS_STALE_SECONDS
 JOBS_SYNC_SECONDS = 1.0  # how often progress is written and a cancel noticed
-JOBS_SEND_MESSAGES = JOBS_EVENTS = not TESTING  # tests run jobs inline, without a broker
+JOBS_SEND_MESSAGES = JOBS_EVENTS = True
 
 UNFOLD: dict[str, Any] = {"SITE_TITLE": "Falsify", "SITE_HEADER": "Falsify", "SITE_URL": "/", "SHOW_HISTORY": True}
 UPLOAD_LIMIT_BYTES = ENV.UPLOAD_LIMIT_MB * 2**20

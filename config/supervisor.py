@@ -30,7 +30,7 @@ from config.env import BASE_DIR, Environment, environment
 from config.guard import SUPERVISOR, end_with_parent
 
 STOP_WITH_PARENT = "FALSIFY_STOP_WITH_PARENT"  # set by make: a killed make stops the supervisor as well
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 HEALTHY_AFTER_SECONDS = 60.0

@@ -74,4 +74,4 @@ def job_publish(job: Job) -> None:
         pipeline.execute()
     except (redis.RedisError, OSError) as error:
         _silent_until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
-        logger.info("live events are off for a moment: %s", error)
+        logger.debug("live events are off for a moment: %s", error)

@@ -26,7 +26,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_until(true: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_until(true: Callable[[], Any], seconds: float = 300) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := true():
@@ -55,7 +55,7 @@ class Site:
                 [sys.executable, "-m", "config.supervisor", "--admin"],
                 cwd=BASE_DIR, env=environment_of(self.var, PORT=str(self.port)), stdout=output, stderr=output,
             )  # fmt: skip
-        wait_until(lambda: "Falsify is running" in self.text or self.process.poll() is not None, 240)
+        wait_until(lambda: "Falsify is running" in self.text or self.process.poll() is not None, 600)
         assert self.process.poll() is None, self.text
 
     @property
