@@ -20,7 +20,7 @@ class ForgivingRedisCache(RedisCache):
         try:
             return getattr(super(), name)(*args, **options)
         except RedisAway as error:
-            logger.warning("the cache is away: %s", error)
+            logger.debug("the cache is away: %s", error)
             return otherwise
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:

@@ -11,7 +11,12 @@ class TokenForm(forms.Form):
         choices=Scope.choices, widget=forms.CheckboxSelectMultiple, initial=[Scope.READ], label="May"
     )
     days = forms.IntegerField(
-        min_value=1, max_value=3650, required=False, initial=365, label="Days until it expires", help_text="Empty: never"
+        min_value=1,
+        max_value=3650,
+        required=False,
+        initial=365,
+        label="Days until it expires",
+        help_text="Empty: never",
     )
 
 

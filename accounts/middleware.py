@@ -9,7 +9,7 @@ from accounts.errors import DomainError
 
 
 class DomainErrorMiddleware:
-    """A ``DomainError`` that a view lets through becomes a page (or JSON, where that was asked for) with its message."""
+    """A ``DomainError`` that a view lets through becomes a page, or JSON where that was asked for, with its message."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

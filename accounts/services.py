@@ -56,9 +56,12 @@ def token_revoke(*, token: ApiToken, by: User) -> None:
 
 def _require_owner(target: models.Model, by: User) -> None:
     kind = ContentType.objects.get_for_model(target)
-    owns = getattr(target, "created_by_id", None) == by.pk or Membership.objects.filter(
-        user=by, content_type=kind, object_id=target.pk, role=MembershipRole.OWNER
-    ).exists()
+    owns = (
+        getattr(target, "created_by_id", None) == by.pk
+        or Membership.objects.filter(
+            user=by, content_type=kind, object_id=target.pk, role=MembershipRole.OWNER
+        ).exists()
+    )
     if not (owns or by.is_admin):
         raise Denied(f'Only an owner of "{target}" may share it.')
 

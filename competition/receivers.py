@@ -8,7 +8,7 @@ from competition.models import Exhibit, ExhibitRole, Round
 from jobs.models import Job, JobState
 from jobs.signals import job_ended
 from labeling.models import Campaign, Trial, TrialState, Verdict
-from labeling.signals import campaign_complete, trial_ended, verdicts_changed
+from labeling.signals import campaign_closed, campaign_complete, trial_ended, verdicts_changed
 
 INTERIM_STEPS = 10  # interim leaderboards while people label: one at each tenth
 
@@ -42,9 +42,9 @@ def on_verdicts_changed(*, campaign: Campaign, **kwargs: Any) -> None:
     _settle(campaign, soon=False)
 
 
-@receiver(campaign_complete)
-def on_campaign_complete(*, campaign: Campaign, **kwargs: Any) -> None:
-    """Settle."""
+@receiver([campaign_complete, campaign_closed])
+def on_campaign_over(*, campaign: Campaign, **kwargs: Any) -> None:
+    """Settle with what there is."""
     _settle(campaign, soon=True)
 
 

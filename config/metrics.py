@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: what the database knows, read at the time of the scrape, so that every process says the same."""
+"""`/metrics` for Prometheus: what the database knows, read at the scrape, so that every process says the same."""
 
 from collections.abc import Iterator
 

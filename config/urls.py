@@ -5,9 +5,11 @@ from django.http import HttpResponse
 from django.urls import include, path
 
 from competition.home import home
+from config.metrics import metrics
 from corpora.views import media
 
 urlpatterns = [
+    path("metrics", metrics, name="metrics"),
     path("", home, name="home"),
     path("competitions/", include("competition.urls")),
     path("admin/", admin.site.urls),

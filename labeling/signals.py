@@ -16,3 +16,6 @@ verdicts_changed = Signal()
 
 #: Every shared trial has ended. Arguments: ``sender=Campaign``, ``campaign``. Sent after the last ``trial_ended``.
 campaign_complete = Signal()
+
+#: The owner ended the campaign before completion. Arguments: ``sender=Campaign``, ``campaign``.
+campaign_closed = Signal()

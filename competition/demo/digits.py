@@ -189,9 +189,7 @@ def train(
     return network.eval()
 
 
-def neighbours_predict(
-    images: np.ndarray, labels: np.ndarray, queries: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def neighbours_predict(images: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Five nearest neighbours in pixel space.
 
     Args:

@@ -84,10 +84,16 @@ def seed(*, by: User, context: "JobContext") -> dict[str, Any]:
 
         versions.append(
             seeding.version_ensure(
-                recipe.name, taxonomy=taxonomy, by=by, make=make, card={**card, "description": recipe.description},
-                kind=VersionKind.TORCH, architecture=recipe.architecture, arch_kwargs=recipe.arch_kwargs,
+                recipe.name,
+                taxonomy=taxonomy,
+                by=by,
+                make=make,
+                card={**card, "description": recipe.description},
+                kind=VersionKind.TORCH,
+                architecture=recipe.architecture,
+                arch_kwargs=recipe.arch_kwargs,
                 preprocessing=PREPROCESSING,
-            )  # fmt: skip
+            )
         )
         done += recipe.epochs
     context.report(done=done, total=total, message="Asking the nearest neighbours")

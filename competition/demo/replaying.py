@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from django.contrib.staticfiles.handlers import StaticFilesHandler
@@ -110,18 +111,17 @@ class Person:
         return next(cookie.value or "" for cookie in self._jar if cookie.name == "csrftoken")
 
     def _form(self, page: Any, **fields: str) -> bytes:
-        from urllib.parse import urlencode
-
         found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.read().decode())
         return urlencode({"csrfmiddlewaretoken": found[1] if found else self._token(), **fields}).encode()
 
     def _page(self, path: str, form: bytes | None = None) -> Any:
-        return self._open(urllib.request.Request(self._server + path, data=form, headers={"Referer": self._server}))
+        headers = {"Referer": self._server}
+        return self._open(urllib.request.Request(self._server + path, data=form, headers=headers))  # noqa: S310 - http
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", "X-CSRFToken": self._token(), "Referer": self._server}
         address = f"{self._server}/label/{self.campaign}/{path}"
-        request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)
+        request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)  # noqa: S310 - http
         try:
             with self._open(request) as response:
                 return json.load(response)
@@ -163,6 +163,8 @@ def replay(round: Round, folder: Path, *, server: str, say: Callable[[str], obje
     """
     if round.state == RoundState.COMPLETE:
         return 0
+    if server and not server.startswith(("http://", "https://")):
+        raise DomainError(f'"{server}" is no web address: give one such as http://127.0.0.1:8000.')
     if round.campaign is None:
         raise DomainError(f"{round} has nothing to label: it is {round.get_state_display().lower()}.")
     recorded = RecordedAnswers(folder / "human_counts.csv", seed=0)

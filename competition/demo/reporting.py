@@ -107,7 +107,7 @@ def report(round: Round, folder: Path) -> str:
     ]
     rows = [rows[at] for at in np.argsort([line.rank for line in lines], kind="stable")]
     total = len(truth.labels) * PEOPLE
-    alpha = snapshot.agreement.get("alpha")
+    arms = snapshot.control["comparison"]
     return "\n".join(
         [
             f"Ten classifiers, {len(truth.labels):,} images, k = {round.competition.k}, {PEOPLE} recorded people per "
@@ -126,6 +126,17 @@ def report(round: Round, folder: Path) -> str:
             f"- Judgements: {n_asked:,} on selected images ({n_images:,} distinct ones) and {n_control:,} on the "
             f"control arm; labelling the whole set with {PEOPLE} people an image takes {total:,}: "
             f"**{total / n_asked:.1f} times as many**.",
-            f"- Agreement between people: Krippendorff's alpha {alpha:.3f}." if alpha is not None else "",
+            f"- Of the selected exhibits {_percent(arms['mad_falsifying'])} show at least one of their two models "
+            f"wrong; of the random control images {_percent(arms['control_falsifying'])} show any of the "
+            f"{len(lines)} wrong.",
+            "- Ranking after fewer images per pair, Spearman with the ranking at the end: "
+            + ", ".join(f"k = {point['k']}: {point['spearman']:.2f}" for point in snapshot.k_curve[:-1])
+            + ".",
+            f"- Agreement between people: Krippendorff's alpha {snapshot.agreement['alpha']:.3f} "
+            f"({_percent(snapshot.agreement['percent'])} of pairs of answers are equal).",
         ]
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -28,6 +29,7 @@ from labeling.models import (
 from labeling.protocols import PROTOCOLS
 from labeling.querysets import SHARED_KINDS
 from labeling.services import settling
+from labeling.signals import campaign_closed
 
 log = structlog.get_logger()
 
@@ -149,6 +151,7 @@ def campaign_close(*, campaign: Campaign, by: User) -> None:
     """End the campaign before completion; nothing more is taken."""
     live = [CampaignState.DRAFT, CampaignState.OPEN, CampaignState.PAUSED]
     _campaign_move(campaign, by=by, verb="close", to=CampaignState.CLOSED, sources=live)
+    transaction.on_commit(partial(campaign_closed.send_robust, sender=Campaign, campaign=campaign))
 
 
 @transaction.atomic

@@ -28,7 +28,9 @@ def test_wrong_passwords_are_limited_per_account(client: Client, researcher: Use
 
 
 def test_strangers_cannot_sign_up(client: Client, db: None) -> None:
-    page = client.post("/accounts/signup/", {"username": "me", "password1": "a-good-one-1", "password2": "a-good-one-1"})
+    page = client.post(
+        "/accounts/signup/", {"username": "me", "password1": "a-good-one-1", "password2": "a-good-one-1"}
+    )
     assert not User.objects.exists()
     assert "Closed" in page.content.decode()
 
@@ -56,3 +58,12 @@ def test_pages_ask_for_a_log_in_and_send_strict_headers(client: Client, research
 def test_annotators_do_not_enter_the_admin(client: Client, annotator: User) -> None:
     client.force_login(annotator)
     assert client.get("/admin/").status_code == 302
+
+
+def test_metrics_are_for_admins(client: Client, admin: User, researcher: User) -> None:
+    client.force_login(researcher)
+    assert client.get("/metrics").status_code == 403
+    client.force_login(admin)
+    text = client.get("/metrics").content.decode()
+    assert "falsify_jobs" in text
+    assert 'falsify_slots{state="open"} 0.0' in text
