@@ -7,7 +7,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import quote
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -44,7 +44,7 @@ class Environment(BaseSettings):
     STORAGE_URL: str | None = Field(default=None, description="s3://bucket/prefix for media; VAR_DIR/media when unset")
     SECURE: bool = Field(default=False, description="Served over HTTPS: secure cookies and HSTS")
     TRUST_PROXY: bool = Field(default=False, description="Believe X-Forwarded-Proto and -For of the proxy in front")
-    LOG_LEVEL: str = "INFO"
+    LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     JOBS_HEARTBEAT_SECONDS: float = Field(default=3.0, gt=0)
     JOBS_STALE_SECONDS: float = Field(default=15.0, gt=0, description="A job whose last beat is older is taken over")
     UPLOAD_LIMIT_MB: int = Field(default=4096, ge=1, description="Largest upload accepted")

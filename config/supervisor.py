@@ -87,11 +87,12 @@ def programs(env: Environment, events_port: int) -> list[Program]:
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     all_threads = {name: os.environ.get(name, str(cores)) for name in one_thread}
 
-    def granian(app: str, interface: str, port: int, workers: int, *more: str) -> list[str]:
+    host = ip_address(env.HOST)
+
+    def granian(app: str, interface: str, port: int, *more: str) -> list[str]:
         return [
-            sys.executable, "-m", "granian", "--interface", interface, "--host", env.HOST, "--port", str(port),
-            "--workers", str(workers), "--http", "1", "--no-ws", "--respawn-failed-workers",
-            "--workers-kill-timeout", "3", *more, app,
+            sys.executable, "-m", "granian", "--interface", interface, "--host", host, "--port", str(port),
+            "--http", "1", "--no-ws", "--respawn-failed-workers", *more, app,
         ]  # fmt: skip
 
     def celery(name: str, queues: str, *more: str) -> list[str]:
@@ -100,11 +101,12 @@ def programs(env: Environment, events_port: int) -> list[Program]:
             "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", env.LOG_LEVEL, *more,
         ]  # fmt: skip
 
-    threads = ("--blocking-threads", str(WEB_THREADS))
+    web = ("--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS), "--workers-kill-timeout", "3")
+    events = ("--workers", "1", "--workers-kill-timeout", "1")  # open streams would keep it from ending
     pool = ("--pool", "threads", "--concurrency", "4")
     return [
-        Program("web", granian("config.wsgi:application", "wsgi", env.PORT, WEB_WORKERS, *threads), 5, one_thread),
-        Program("events", granian("config.asgi:application", "asgi", events_port, 1), 2, one_thread),
+        Program("web", granian("config.wsgi:application", "wsgi", env.PORT, *web), 5, one_thread),
+        Program("events", granian("config.asgi:application", "asgi", events_port, *events), 3, one_thread),
         Program("worker-default", celery("default", "default", *pool), 8, one_thread),
         Program("worker-heavy", celery("heavy", "score,train", "--pool", "solo"), 8, all_threads),
         Program("scheduler", [sys.executable, "manage.py", "jobs_scheduler"], 3, one_thread),
@@ -203,6 +205,14 @@ def lock(path: Path, var: Path) -> IO[str]:
     return file
 
 
+def ip_address(host: str) -> str:
+    """What a host name stands for; servers bind addresses."""
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except socket.gaierror:
+        fail(f"HOST={host} is not a name or address of this machine.")
+
+
 def port_is_free(host: str, port: int) -> bool:
     family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, proto) as probe:
@@ -245,6 +255,7 @@ class Supervisor:
         private_folder(env.VAR_DIR / "run")
         self.log_dir.mkdir(parents=True, exist_ok=True)
         with lock(env.VAR_DIR / "run" / "supervisor.lock", env.VAR_DIR):
+            ip_address(env.HOST)
             if not port_is_free(env.HOST, env.PORT):
                 fail(f"port {env.PORT} of {env.HOST} is taken: stop what listens there, or set PORT={env.PORT + 10}.")
             self.events_port = choose_events_port(env)

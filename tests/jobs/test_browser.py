@@ -48,7 +48,7 @@ def events_port(redis_url: str, settings: LazySettings) -> Iterator[int]:  # noq
     events._client.cache_clear()
     server = subprocess.Popen(
         [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port),
-         "--http", "1", "--no-ws", "config.asgi:application"],
+         "--http", "1", "--no-ws", "--workers-kill-timeout", "1", "config.asgi:application"],
         cwd=BASE_DIR, env=os.environ | {"REDIS_URL": redis_url}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
