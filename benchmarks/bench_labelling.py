@@ -150,9 +150,10 @@ def server(variables: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
         "--workers", "2", "--http", "1", "--no-ws", "--blocking-threads", "4", "--log-level", "warning",
         "config.wsgi:application",
     ]  # fmt: skip
-    running = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = (Path(variables["VAR_DIR"]) / "granian.log").open("w+")
+    running = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=log, stderr=log)
     try:
-        for _ in range(300):
+        for _ in range(600):
             try:
                 connection = HTTPConnection("127.0.0.1", port, timeout=5)
                 connection.request("GET", "/healthz")
@@ -160,6 +161,9 @@ def server(variables: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
                 break
             except OSError:
                 time.sleep(0.2)
+        else:
+            log.seek(0)
+            sys.exit(f"The server does not answer:\n{log.read()}")
         yield port, psutil.Process(running.pid)
     finally:
         for process in [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]:

@@ -351,7 +351,7 @@ class CampaignViewSet(
             OpenApiParameter("ending", OpenApiTypes.STR, enum=list(ENDINGS), location="path"),
         ],
     )
-    @action(detail=True, url_path=r"export/(?P<table>[a-z]+)\.(?P<ending>[a-z]+)")
+    @action(detail=True, url_path=r"export/(?P<table>[a-z]+)/(?P<ending>[a-z]+)")
     def export(self, request: Request, pk: Any = None, table: str = "", ending: str = "") -> StreamingHttpResponse:
         """Judgements or verdicts as CSV, JSON Lines or Parquet."""
         return export_response(self.get_object(), table, ending)
