@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 _FEWEST_BANDS = 3  # at most 22 bits a band: a table of 16 MB
+_MOST_BANDS = 32
 _PROBE = 3  # looking into a bucket costs about as much as this many comparisons
 
 
@@ -35,10 +36,10 @@ def connected(hashes: npt.NDArray[np.uint64], max_distance: int) -> npt.NDArray[
 def _n_bands(n: int, max_distance: int) -> int:
     def cost(n_bands: int) -> float:
         width = 64 // n_bands
-        probes = n_bands * len(_flips(width, max_distance // n_bands))
-        return float(probes * (_PROBE + n / 2**width))
+        probes = n * len(_flips(width, max_distance // n_bands))
+        return float(n_bands * (probes * (_PROBE + n / 2**width) + 2**width))  # the last term is the table itself
 
-    return min(range(_FEWEST_BANDS, max(_FEWEST_BANDS, max_distance + 1) + 1), key=cost)
+    return min(range(_FEWEST_BANDS, _MOST_BANDS + 1), key=cost)
 
 
 def _flips(width: int, errors: int) -> npt.NDArray[np.int64]:
