@@ -4,6 +4,7 @@ from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import DefaultRouter
 
+from accounts import schema  # noqa: F401 - registers how tokens are described
 from competition.api import CompetitionViewSet, ExhibitViewSet, RoundViewSet
 from corpora.api import CorpusViewSet, TaxonomyViewSet
 from jobs.api import JobViewSet

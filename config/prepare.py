@@ -5,7 +5,7 @@ import os
 import sys
 
 import django
-from django.core.management import CommandError, call_command, get_commands
+from django.core.management import CommandError, call_command
 
 from config.env import environment
 
@@ -24,8 +24,8 @@ def prepare(*, admin: bool, demo: bool, fresh_broker: bool) -> None:
     if admin:
         call_command("admin_ensure")
     marker = environment().VAR_DIR / "demo_seeded"
-    if demo and "demo_seed" in get_commands() and not marker.exists():
-        call_command("demo_seed", enqueue=True)
+    if demo and not marker.exists():
+        call_command("demo", "digits", "--enqueue")
         marker.touch()
 
 

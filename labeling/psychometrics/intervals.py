@@ -4,7 +4,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta, norm
+from scipy.special import betaincinv, ndtri
 
 FloatArray = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ def wilson(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> tupl
     Wilson 1927, "Probable inference, the law of succession, and statistical inference", eq. 4.
     """
     k, n = _counts(successes, trials)
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
     safe = np.maximum(n, 1)
     share = k / safe
     scale = 1 + z**2 / safe
@@ -37,8 +37,8 @@ def clopper_pearson(successes: ArrayLike, trials: ArrayLike, level: float = 0.95
     """
     k, n = _counts(successes, trials)
     tail = (1 - level) / 2
-    low = np.where(k == 0, 0.0, beta.ppf(tail, np.maximum(k, 1), n - k + 1))
-    high = np.where(k == n, 1.0, beta.ppf(1 - tail, k + 1, np.maximum(n - k, 1)))
+    low = np.where(k == 0, 0.0, betaincinv(np.maximum(k, 1), n - k + 1, tail))
+    high = np.where(k == n, 1.0, betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail))
     return cast(FloatArray, low), cast(FloatArray, high)
 
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from labeling.psychometrics.intervals import FloatArray, PsychometricsError
 
@@ -129,7 +129,7 @@ def maximum_likelihood_scores(
         if moved < TOLERANCE:
             break
     error = 1 / np.sqrt(total)
-    half = norm.ppf((1 + level) / 2) * error
+    half = ndtri((1 + level) / 2) * error
     scores = Scores(labels, quality, error, quality - half, quality + half, np.bincount(items))
     return scores, People(names, bias, inconsistency, count)
 
@@ -140,7 +140,7 @@ def _scores(labels: NDArray, items: IntArray, values: FloatArray, level: float) 
     squares = np.bincount(items, (values - mean[items]) ** 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.where(count > 1, np.sqrt(squares / (count - 1) / count), np.nan)
-    half = t.ppf((1 + level) / 2, np.maximum(count - 1, 1)) * error
+    half = stdtrit(np.maximum(count - 1, 1), (1 + level) / 2) * error
     return Scores(labels, mean, error, mean - half, mean + half, count)
 
 

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from labeling.psychometrics.intervals import FloatArray, PsychometricsError, wilson
 
@@ -237,7 +237,7 @@ def side_bias(person: ArrayLike, chose_left: ArrayLike, *, alpha: float = 0.01) 
     names, people = _labels(person)
     lefts = np.bincount(people, _column(chose_left, people.shape, "chose_left"))
     judged = np.bincount(people).astype(np.float64)
-    chance = np.minimum(1.0, 2 * binom.cdf(np.minimum(lefts, judged - lefts), judged, 0.5))
+    chance = np.minimum(1.0, 2 * bdtr(np.minimum(lefts, judged - lefts), judged.astype(np.int64), 0.5))
     limit = alpha / names.size
     able = 2 * 0.5**judged < limit
     flagged = chance < limit
