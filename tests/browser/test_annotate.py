@@ -1,0 +1,315 @@
+"""A whole campaign in a real browser: keys, undo, skip, reload, network drop, touch, a small screen."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.cache import cache
+from django.test import Client
+
+from accounts.models import User
+from labeling.models import Campaign, Judgement, Participation, Skip, Slot
+from labeling.services import TrialSpec, invite_create, trials_add
+from tests.labeling.builders import make_campaign, make_items, make_person
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> Iterator[None]:
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def campaign(researcher: User) -> Campaign:
+    return make_campaign(
+        researcher, trials=6, files=True, overlap=1, purpose="To find flaws.", consent="We keep answers."
+    )
+
+
+def begin(page: Any, campaign: Campaign, person: User) -> None:
+    page.log_in(person)
+    page.goto(f"/label/{campaign.pk}/")
+    page.wait_for_selector("#start[open]")
+    page.keyboard.press("Enter")
+    ready(page)
+
+
+def ready(page: Any) -> None:
+    """A picture is painted, and what was answered has been sent."""
+    page.wait_for_selector("#stage img")
+    page.wait_for_function("() => performance.getEntriesByName('trial-painted').length > 0")
+
+
+def shown(page: Any) -> str:
+    return str(page.get_attribute("#stage img", "src")).split("?")[0]
+
+
+def press(page: Any, key: str) -> None:
+    """One answer, once its trial is on screen."""
+    before = shown(page)
+    page.wait_for_timeout(60)
+    page.keyboard.press(key)
+    page.wait_for_function(
+        "before => !document.querySelector('#stage img')?.src.includes(before) || location.href.includes('thanks')",
+        arg=before,
+    )
+
+
+def sent(page: Any) -> None:
+    """Nothing waits to be posted any more."""
+    page.wait_for_function("() => !Object.keys(localStorage).some((name) => name.startsWith('falsify:answers'))")
+
+
+def test_a_whole_campaign_by_keyboard(browser_page: Any, campaign: Campaign, researcher: User) -> None:
+    page = browser_page
+    item = make_items(researcher, 1, start=50)[0]
+    trials_add(campaign=campaign, trials=[TrialSpec(item, [0, 1], "training", {0: True, 1: False}, "It has whiskers.")])
+    page.goto(f"/invite/{invite_create(campaign=campaign, by=researcher).code}/")
+    page.fill("#display_name", "Ada")
+    page.keyboard.press("Enter")
+    page.check("#agree")
+    page.click("text=I agree, go on")
+    page.wait_for_selector("#start[open]")
+    assert "1280 × 800" in page.inner_text("#check-window")
+    page.keyboard.press("Enter")
+    ready(page)
+    assert page.is_visible("#training-mark")
+    page.wait_for_timeout(60)
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector("#feedback:not([hidden])")
+    assert "Not quite" in page.inner_text("#feedback")
+    assert "It has whiskers." in page.inner_text("#feedback")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#trained[open]")
+    page.keyboard.press("Enter")
+    for key in ("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "KeyC", "KeyB"):
+        press(page, key)
+    page.wait_for_url("**/thanks/")
+    assert "To find flaws." in page.inner_text("main")
+    assert "6\nanswers you gave" in page.inner_text(".stats")
+    judgements = list(Judgement.objects.exclude(trial__kind="training").order_by("pk"))
+    assert [judgement.kind for judgement in judgements] == ["answer"] * 4 + ["cannot_tell", "broken"]
+    for judgement, (left, right) in zip(
+        judgements, [(True, False), (False, True), (True, True), (False, False)], strict=False
+    ):
+        sides = [str(index) for index in judgement.viewing["sides"]]
+        assert judgement.value == {sides[0]: left, sides[1]: right}
+        assert judgement.viewing["width"] == 1280
+        assert judgement.viewing["device"] == "keyboard"
+        assert judgement.viewing["scale"] == 13  # 32 pixels, drawn 416 wide
+        assert 0 < judgement.milliseconds < 60_000
+    campaign.refresh_from_db()
+    assert campaign.state == "complete"
+    assert Participation.objects.get().viewing["warnings"] == []
+
+
+def test_undo_skip_and_reload(browser_page: Any, campaign: Campaign) -> None:
+    page, person = browser_page, make_person(campaign, "ada")
+    begin(page, campaign, person)
+    first = shown(page)
+    press(page, "ArrowLeft")
+    second = shown(page)
+    press(page, "ArrowLeft")
+    sent(page)
+    page.keyboard.press("Backspace")
+    page.wait_for_function("src => document.querySelector('#stage img')?.src.includes(src)", arg=second)
+    press(page, "ArrowRight")
+    sent(page)
+    assert Judgement.objects.in_force().count() == 2
+    assert Judgement.objects.count() == 3
+    third = shown(page)
+    press(page, "KeyS")
+    sent(page)
+    assert Skip.objects.count() == 1
+    expected = shown(page)
+    page.reload()
+    ready(page)
+    assert shown(page) == expected  # no check, no repetition
+    page.keyboard.press("Backspace")  # undo reaches back beyond the reload
+    page.wait_for_function("src => document.querySelector('#stage img')?.src.includes(src)", arg=second)
+    press(page, "ArrowUp")
+    for _ in range(3):
+        press(page, "ArrowUp")
+    page.wait_for_selector("#finish:not([hidden])")  # the skipped one is left to others
+    assert Judgement.objects.in_force().count() == 5
+    assert first != second != third
+    assert Slot.objects.filter(state="open").count() == 1
+
+
+def test_network_drop(browser_page: Any, campaign: Campaign) -> None:
+    page, person = browser_page, make_person(campaign, "ada")
+    begin(page, campaign, person)
+    page.wait_for_timeout(300)  # pictures ahead are there
+    page.context.set_offline(True)
+    press(page, "ArrowLeft")
+    press(page, "ArrowLeft")
+    page.wait_for_selector("#banner:not([hidden])")
+    assert "kept" in page.inner_text("#banner")
+    assert Judgement.objects.count() == 0
+    kept = page.evaluate("() => Object.keys(localStorage).filter((name) => name.startsWith('falsify:answers')).length")
+    assert kept == 2
+    page.context.set_offline(False)
+    sent(page)
+    page.wait_for_selector("#banner", state="hidden")
+    assert Judgement.objects.count() == 2
+
+
+def test_answers_kept_through_a_reload_while_offline(browser_page: Any, campaign: Campaign) -> None:
+    page, person = browser_page, make_person(campaign, "ada")
+    begin(page, campaign, person)
+    page.wait_for_timeout(300)
+    page.route("**/answer/", lambda route: route.abort())
+    page.on("dialog", lambda dialog: dialog.accept())
+    before = shown(page)
+    press(page, "ArrowLeft")
+    page.wait_for_selector("#banner:not([hidden])")
+    page.unroute("**/answer/")
+    page.reload()
+    sent(page)
+    ready(page)
+    assert Judgement.objects.count() == 1
+    assert shown(page) != before
+
+
+def test_stale_pages_go_on(browser_page: Any, campaign: Campaign) -> None:
+    page, person = browser_page, make_person(campaign, "ada")
+    other = make_person(campaign, "grace")
+    begin(page, campaign, person)
+    slot = Slot.objects.filter(person=person).order_by("position").first()
+    assert slot
+    Slot.objects.filter(pk=slot.pk).update(person=other, taken_from=person)
+    press(page, "ArrowLeft")
+    page.wait_for_selector("#notice:not([hidden])")
+    assert "handed on" in page.inner_text("#notice")
+    press(page, "ArrowLeft")
+    sent(page)
+    assert Judgement.objects.count() == 1
+
+
+def test_keys_are_remapped_and_remembered(browser_page: Any, campaign: Campaign) -> None:
+    page, person = browser_page, make_person(campaign, "ada")
+    begin(page, campaign, person)
+    page.click("#keys-open")
+    page.click("#keys-list button >> nth=0")
+    page.keyboard.press("KeyB")
+    assert "same key" in page.inner_text("#keys-error")
+    assert page.is_disabled("#keys-save")
+    page.click("#keys-list button >> nth=0")
+    page.keyboard.press("KeyF")
+    page.click("#keys-save")
+    page.wait_for_selector("#keys", state="hidden")
+    press(page, "KeyF")
+    sent(page)
+    page.reload()
+    ready(page)
+    assert page.inner_text("[data-action=left] kbd") == "F"
+    press(page, "KeyF")
+    sent(page)
+    person.refresh_from_db()
+    assert person.preferences["keys"]["left"] == "KeyF"
+    judgement = Judgement.objects.order_by("pk")[0]
+    assert judgement.value[str(judgement.viewing["sides"][0])] is True
+
+
+def test_key_to_paint_is_quick(browser_page: Any, researcher: User) -> None:
+    campaign = make_campaign(researcher, trials=30, files=True, overlap=1)
+    page = browser_page
+    begin(page, campaign, make_person(campaign, "ada"))
+    for _ in range(25):
+        press(page, "ArrowLeft")
+        page.wait_for_timeout(120)
+    times = sorted(
+        page.evaluate("() => performance.getEntriesByName('answer-to-paint').map((entry) => entry.duration)")
+    )
+    assert len(times) >= 20
+    assert times[int(len(times) * 0.95) - 1] < 100, times
+
+
+def test_touch_on_a_small_screen(chromium: Any, live_server: Any, campaign: Campaign) -> None:
+    """390 × 844: everything is on screen without scrolling, targets are large enough, one tap answers."""
+    context = chromium.new_context(
+        base_url=live_server.url, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    try:
+        client = Client()
+        client.force_login(make_person(campaign, "ada"))
+        value = client.cookies[settings.SESSION_COOKIE_NAME].value
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": value, "url": live_server.url}])
+        page.goto(f"/label/{campaign.pk}/")
+        page.tap("#start-button")
+        ready(page)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        boxes = page.eval_on_selector_all(
+            "button:not([hidden])",
+            "all => all.map((b) => b.getBoundingClientRect()).filter((r) => r.width).map((r) => [r.height, r.bottom])",
+        )
+        assert all(height >= 24 and bottom <= 844 for height, bottom in boxes)
+        page.wait_for_timeout(60)
+        before = shown(page)
+        page.tap("[data-action=both]")
+        page.wait_for_function("src => !document.querySelector('#stage img')?.src.includes(src)", arg=before)
+        sent(page)
+        assert Judgement.objects.get().viewing["device"] == "touch"
+    finally:
+        context.close()
+
+
+PURE = """
+async () => {
+  const sizing = await import('/static/labeling/sizing.js');
+  const keys = await import('/static/labeling/keys.js');
+  const queue = await import('/static/labeling/queue.js');
+  const outbox = await import('/static/labeling/outbox.js');
+  const pace = await import('/static/labeling/pace.js');
+  const viewing = await import('/static/labeling/viewing.js');
+  const room = { width: 800, height: 600 };
+  const slots = (list) => list.map((slot) => ({ slot }));
+  const rhythm = new pace.Pace(0);
+  [1000, 3000, 5000, 7000].forEach((now) => rhythm.answered(now));
+  return {
+    tiny: sizing.scaleFor('natural', { width: 8, height: 8 }, room),
+    cifar: sizing.scaleFor('natural', { width: 32, height: 32 }, room),
+    cifarRetina: sizing.scaleFor('natural', { width: 32, height: 32 }, room, 2),
+    middle: sizing.scaleFor('natural', { width: 500, height: 375 }, room),
+    large: sizing.scaleFor('natural', { width: 1600, height: 600 }, room),
+    fit: sizing.scaleFor('fit', { width: 300, height: 200 }, room),
+    pan: sizing.clampPan({ x: 900, y: -900 }, { width: 1000, height: 500 }, room),
+    labels: ['ArrowLeft', 'KeyQ', 'Digit1'].map((code) => keys.keyLabel(code)),
+    printed: keys.keyLabel('KeyQ', new Map([['KeyQ', 'a']])),
+    clash: keys.clash({ a: 'KeyA', b: 'KeyA' }, [[{ name: 'a' }], [{ name: 'a' }, { name: 'b' }]]),
+    apart: keys.clash({ a: 'KeyA', b: 'KeyA' }, [[{ name: 'a' }], [{ name: 'b' }]]),
+    bindable: ['Tab', 'KeyF', '', 'ShiftLeft'].map(keys.bindable),
+    modified: keys.actionOf({ code: 'KeyA', ctrlKey: true }, [{ name: 'a' }], { a: 'KeyA' }),
+    reconciled: queue.reconcile(slots([1, 2, 3]), slots([3, 4, 5]), [5]).map(({ slot }) => slot),
+    waits: [1, 2, 3, 10].map(outbox.waitBefore),
+    after: [200, 201, 0, 401, 403, 410, 429, 500].map(outbox.afterStatus),
+    minutes: rhythm.minutesLeft(60),
+    rest: [rhythm.wantsBreak(7000), rhythm.wantsBreak(20 * 60000 + 1)],
+    zoom: [1280, 853].map((innerWidth) => viewing.zoomOf({ outerWidth: 1280, innerWidth })),
+  };
+}
+"""
+
+
+def test_pure_parts(browser_page: Any) -> None:
+    browser_page.goto("/accounts/login/")
+    found = browser_page.evaluate(PURE)
+    assert (found["tiny"], found["cifar"], found["cifarRetina"]) == (40, 13, 25)
+    assert (found["middle"], found["large"], found["fit"]) == (1, 0.5, 2)
+    assert found["pan"] == {"x": 100, "y": 0}
+    assert found["labels"] == ["←", "Q", "1"]
+    assert found["printed"] == "A"
+    assert (found["clash"], found["apart"]) == (["a", "b"], None)
+    assert found["bindable"] == [False, True, False, False]
+    assert found["modified"] is None
+    assert found["reconciled"] == [1, 3, 4]
+    assert found["waits"] == [1000, 2000, 4000, 30000]
+    assert found["after"] == ["taken", "taken", "later", "later", "refused", "refused", "later", "later"]
+    assert found["minutes"] == pytest.approx(2.0)
+    assert found["rest"] == [False, True]
+    assert found["zoom"] == [1, 1.5]
