@@ -90,7 +90,7 @@ def share(request: HttpRequest, kind: str, pk: int) -> HttpResponse:
     members = Membership.objects.filter(
         content_type=ContentType.objects.get_for_model(target), object_id=pk
     ).select_related("user")
-    context = {"target": target, "form": form, "members": members, "back": _back(request, "/")}
+    context = {"target": target, "form": form, "members": members, "back": _back(request, reverse("home"))}
     return render(request, "accounts/share.html", context)
 
 
