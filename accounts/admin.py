@@ -10,7 +10,7 @@ from accounts.models import ApiToken, Membership, User
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
+class PersonAdmin(UserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -26,14 +26,14 @@ class PersonAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
 
 
 @admin.register(Membership)
-class MembershipAdmin(ModelAdmin):  # type: ignore[misc,type-arg]
+class MembershipAdmin(ModelAdmin):
     list_display = ["user", "role", "content_type", "object_id", "created_at"]
     list_filter = ["role", "content_type"]
     list_select_related = ["user", "content_type"]
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(ModelAdmin):  # type: ignore[misc,type-arg]
+class ApiTokenAdmin(ModelAdmin):
     """Tokens are made and revoked on their owner's page; here they are looked at."""
 
     list_display = ["name", "user", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at"]

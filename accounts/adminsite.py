@@ -9,7 +9,7 @@ from unfold.admin import ModelAdmin
 from accounts.models import User
 
 
-class SharedAdmin(ModelAdmin):  # type: ignore[misc,type-arg]
+class SharedAdmin(ModelAdmin):
     """Base for models that derive from ``Shared``: researchers see what they may see and change what they may change.
 
     Object permissions are those of pages and API (``visible_to``, ``editable_by``), not Django's model permissions.

@@ -5,7 +5,7 @@ Membership: one person's role on one object (a corpus, a model, a competition, a
 ApiToken: a program's credential, with scopes; only its digest is kept.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.contrib.contenttypes.fields import GenericForeignKey
@@ -22,7 +22,7 @@ class Role(models.TextChoices):
 
 
 class FalsifyUserManager(UserManager["User"]):
-    def create_superuser(  # type: ignore[override]
+    def create_superuser(
         self, username: str, email: str | None = None, password: str | None = None, **extra: Any
     ) -> "User":
         return super().create_superuser(username, email, password, **{"role": Role.ADMIN, **extra})
@@ -35,7 +35,7 @@ class User(AbstractUser):
     display_name = models.CharField(max_length=80, blank=True)
     preferences = models.JSONField(default=dict, blank=True, help_text="Key bindings, theme, zoom of this person")
 
-    objects = FalsifyUserManager()
+    objects: ClassVar[FalsifyUserManager] = FalsifyUserManager()
 
     @property
     def is_admin(self) -> bool:

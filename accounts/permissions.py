@@ -1,6 +1,6 @@
 """Checks that services and API views call before they act."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.db import models
 from rest_framework.permissions import SAFE_METHODS, BasePermission
@@ -11,7 +11,7 @@ from accounts.errors import Denied
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
 
-    from accounts.models import User
+    from accounts.models import ApiToken, User
 
 
 def require_researcher(user: "User | AnonymousUser", *, action: str) -> None:
@@ -47,4 +47,4 @@ class ScopedPermission(BasePermission):
         default = "read" if request.method in SAFE_METHODS else "manage"
         needed = getattr(view, "required_scopes", {}).get(request.method, default)
         self.message = f'This token lacks the scope "{needed}".'
-        return needed in token.scopes
+        return needed in cast("ApiToken", token).scopes

@@ -85,7 +85,7 @@ class CampaignAdmin(SimpleHistoryAdmin, SharedAdmin):
         self._move(request, queryset, campaign_close)
 
 
-class OfCampaign(ModelAdmin):  # type: ignore[misc,type-arg]
+class OfCampaign(ModelAdmin):
     """Base of rows that belong to a campaign and that nobody edits here."""
 
     campaign_path = "campaign"

@@ -6,6 +6,7 @@ see.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -65,7 +66,7 @@ def build(data: Path, *, k: int, by: User, say: Callable[[str], object]) -> Roun
     say(f"{corpus.n_rows} images; adding {len(RESNETS) + len(PUBLISHED)} entrants")
     versions = [
         seeding.version_ensure(
-            f"CIFAR ResNet-{depth}", taxonomy=taxonomy, by=by, make=lambda name=name: folder / "weights" / name,
+            f"CIFAR ResNet-{depth}", taxonomy=taxonomy, by=by, make=partial(_weights, folder, name),
             card={"source_url": "https://arxiv.org/abs/1512.03385", "description": "Pretrained on CIFAR-10"},
             kind=VersionKind.TORCH, architecture=f"cifar_resnet{depth}",
             preprocessing={"mean": IMAGENET_MEAN, "std": IMAGENET_STD},
@@ -74,7 +75,7 @@ def build(data: Path, *, k: int, by: User, say: Callable[[str], object]) -> Roun
     ]  # fmt: skip
     versions += [
         seeding.version_ensure(
-            name, taxonomy=taxonomy, by=by, make=lambda name=name: _one_column(folder, name),
+            name, taxonomy=taxonomy, by=by, make=partial(_one_column, folder, name),
             card={"source_url": "https://arxiv.org/abs/1806.00451", "description": "Published predictions"},
             kind=VersionKind.PREDICTIONS, corpus=corpus,
         )
@@ -87,6 +88,10 @@ def build(data: Path, *, k: int, by: User, say: Callable[[str], object]) -> Roun
     )  # fmt: skip
     say(f"Round 1 is {round_.get_state_display().lower()}")
     return round_
+
+
+def _weights(folder: Path, name: str) -> Path:
+    return folder / "weights" / name
 
 
 def _one_column(folder: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 from accounts.models import User
 from competition.demo import digits, seeding
 from competition.models import Competition
-from corpora.models import Corpus
+from corpora.models import Corpus, Taxonomy
 from corpora.reading import manifest_of
 from corpora.services import item_ensure
 from labeling.models import Campaign, TrialKind
@@ -97,7 +97,7 @@ def seed(*, by: User, context: "JobContext") -> dict[str, Any]:
         )
         done += recipe.epochs
     context.report(done=done, total=total, message="Asking the nearest neighbours")
-    versions.append(neighbours_version(corpus, train_x, train_y, folder, card, by))
+    versions.append(neighbours_version(corpus, taxonomy, train_x, train_y, folder, card, by))
     context.report(message="Scoring and selecting")
     round_ = seeding.competition_ensure(
         COMPETITION, corpus=corpus, versions=versions, by=by, context=context,
@@ -124,7 +124,13 @@ def save_weights(network: "nn.Module", path: Path) -> Path:
 
 
 def neighbours_version(
-    corpus: Corpus, train_x: np.ndarray, train_y: np.ndarray, folder: Path, card: dict[str, str], by: User
+    corpus: Corpus,
+    taxonomy: Taxonomy,
+    train_x: np.ndarray,
+    train_y: np.ndarray,
+    folder: Path,
+    card: dict[str, str],
+    by: User,
 ) -> Version:
     """The nearest neighbours, which are no network: they enter as a predictions file."""
 
@@ -141,7 +147,7 @@ def neighbours_version(
         return file
 
     return seeding.version_ensure(
-        digits.NEIGHBOURS_NAME, taxonomy=corpus.taxonomy, by=by, make=make,
+        digits.NEIGHBOURS_NAME, taxonomy=taxonomy, by=by, make=make,
         card={**card, "description": digits.NEIGHBOURS_DESCRIPTION}, kind=VersionKind.PREDICTIONS, corpus=corpus,
     )  # fmt: skip
 
