@@ -177,7 +177,7 @@ def _outcome(hold: Hold) -> tuple[JobState | None, dict[str, Any]]:
     try:
         result = job_kind(job.kind).handler(hold.context())
     except JobCancelled:
-        return JobState.CANCELLED, {"message": "Cancelled"}
+        return JobState.CANCELLED, {"message": ""}
     except JobInterrupt as interrupt:
         logger.warning("job %s stops: %s", job.pk, type(interrupt).__name__)
         return None, {}

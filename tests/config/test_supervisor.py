@@ -37,7 +37,8 @@ def wait_until(true: Callable[[], Any], seconds: float = 300) -> Any:
 
 def environment_of(var: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-    return kept | {"VAR_DIR": str(var), "JOBS_HEARTBEAT_SECONDS": "1", "JOBS_STALE_SECONDS": "5"} | more
+    own = {"VAR_DIR": str(var), "DJANGO_SETTINGS_MODULE": "config.settings"}
+    return kept | own | {"JOBS_HEARTBEAT_SECONDS": "1", "JOBS_STALE_SECONDS": "5"} | more
 
 
 class Site:
