@@ -39,7 +39,6 @@ OPTIONS: dict[str, Any] = {
         "covered. Two digits are named. Say which of them the picture shows: only the left one, only the right one, "
         "both, or neither. If nobody could tell, say so.",
         "consent": "Your answers and how long they took are stored with your account on this server only.",
-        "show_agreement": True,
         "gold_share": 0.1,
     },
 }
