@@ -5,6 +5,7 @@ from urllib.parse import urlparse
 
 import dj_database_url
 from csp.constants import NONCE, SELF
+from django.urls import reverse_lazy
 
 from config.env import BASE_DIR, environment
 
@@ -241,7 +242,42 @@ JOBS_STALE_SECONDS = ENV.JOBS_STALE_SECONDS
 JOBS_SYNC_SECONDS = 1.0  # how often progress is written and a cancel noticed
 JOBS_SEND_MESSAGES = JOBS_EVENTS = True
 
-UNFOLD: dict[str, Any] = {"SITE_TITLE": "Falsify", "SITE_HEADER": "Falsify", "SITE_URL": "/", "SHOW_HISTORY": True}
+ADMIN_MENU = {
+    "Competitions": {"Competitions": "competition_competition", "Rounds": "competition_round",
+                     "Snapshots": "competition_snapshot"},
+    "Labelling": {"Campaigns": "labeling_campaign", "Invites": "labeling_invite", "Judgements": "labeling_judgement",
+                  "Verdicts": "labeling_verdict", "Exclusions": "labeling_exclusion"},
+    "Zoo": {"Models": "models_zoo_model", "Versions": "models_zoo_version", "Scores": "models_zoo_scores"},
+    "Corpora": {"Corpora": "corpora_corpus", "Taxonomies": "corpora_taxonomy", "Items": "corpora_item"},
+    "Background": {"Jobs": "jobs_job"},
+    "People": {"Accounts": "accounts_user", "Memberships": "accounts_membership", "API tokens": "accounts_apitoken"},
+}  # fmt: skip
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Falsify",
+    "SITE_HEADER": "Falsify",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": True,
+    "COLORS": {  # the site's accent
+        "primary": {
+            "50": "oklch(97% .014 264)", "100": "oklch(93% .032 264)", "200": "oklch(88% .059 264)",
+            "300": "oklch(81% .105 264)", "400": "oklch(71% .15 264)", "500": "oklch(62% .18 264)",
+            "600": "oklch(50% .19 264)", "700": "oklch(45% .18 264)", "800": "oklch(40% .16 264)",
+            "900": "oklch(36% .13 264)", "950": "oklch(28% .09 264)",
+        }
+    },
+    "SIDEBAR": {
+        "navigation": [
+            {
+                "title": title,
+                "items": [
+                    {"title": name, "link": reverse_lazy(f"admin:{model}_changelist")}
+                    for name, model in entries.items()
+                ],
+            }
+            for title, entries in ADMIN_MENU.items()
+        ]
+    },
+}  # fmt: skip
 UPLOAD_LIMIT_BYTES = ENV.UPLOAD_LIMIT_MB * 2**20
 PIXEL_LIMIT = ENV.PIXEL_LIMIT
 IMPORT_ROOTS = [root.strip() for root in ENV.IMPORT_ROOTS.split(",") if root.strip()]
