@@ -250,7 +250,7 @@ def test_killed_supervisor_leaves_no_orphan_and_nothing_is_lost(site: Site) -> N
     site.process.kill()
     site.process.wait()
     wait_until(lambda: not site.processes(), 10)
-    assert supervisor.port_is_free("127.0.0.1", site.port)
+    wait_until(lambda: supervisor.port_is_free("127.0.0.1", site.port), 10)
 
     site.start()
     job = site.wait_for_job(key, lambda job: job["state"] == "succeeded")
