@@ -68,24 +68,12 @@ class TrialQuerySet(models.QuerySet[Any]):
 
 
 class SlotQuerySet(models.QuerySet[Any]):
-    def held_by(self, person: "User") -> Self:
-        """Leased to this person, in the order in which they were handed out; a lease that ran out is still theirs."""
-        return self.filter(person=person, state="leased").order_by("leased_until", "position", "pk")
-
     def new_to(self, person: "User") -> Self:
         """Of trials that this person has neither had nor passed on."""
         from labeling.models import Skip, Slot
 
         same_trial = {"trial": OuterRef("trial"), "person": person}
         return self.filter(~Exists(Slot.objects.filter(**same_trial)), ~Exists(Skip.objects.filter(**same_trial)))
-
-    def unclaimed(self) -> Self:
-        """Shared and open, in the order in which they are handed out."""
-        return self.filter(is_shared=True, state="open").order_by("position", "pk")
-
-    def run_out(self, now: datetime) -> Self:
-        """Shared and leased, but the lease is over, in the order in which they are handed out."""
-        return self.filter(is_shared=True, state="leased", leased_until__lt=now).order_by("position", "pk")
 
     def available_to(self, person: "User", now: datetime) -> Self:
         """Everything that could be handed to this person now."""

@@ -1,44 +1,35 @@
 """Who judges what next.
 
-A slot is claimed by a conditional UPDATE: of any number of people who want the last one, exactly one gets it. On
-PostgreSQL the candidate is read with FOR UPDATE SKIP LOCKED, so that people do not wait for each other; on SQLite
-transactions begin IMMEDIATE and run one after the other. All requests of one person run one after the other, because
-each locks that person's participation first.
+A slot is claimed by a conditional UPDATE (statements.CLAIM): of any number of people who want the last one, exactly one
+gets it, and on PostgreSQL people do not wait for each other. All requests of one person run one after the other,
+because each locks that person's participation first.
 """
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from random import Random
 
 from django.db import transaction
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts.errors import Denied, Gone
 from accounts.models import User
 from labeling.models import Campaign, CampaignState, Judgement, Participation, Slot, SlotState, Trial, TrialKind
-from labeling.querysets import TAXONOMY_LONG, SlotQuerySet, exclusion_in_force
+from labeling.services import statements
 
 MOST_HELD = 8  # trials one person may hold ahead
 REPEAT_GAP = 8  # answers between a trial and its repeat
-CLAIM_ATTEMPTS = 5
 
 
 def participation_lock(campaign_id: int, person: User) -> Participation:
     """The person's part with its campaign, locked until the transaction ends.
 
     Raises:
-        Denied: takes no part, or has not consented.
+        Denied: takes no part.
     """
-    rows = Participation.objects.filter(campaign=campaign_id, person=person).select_related("campaign__taxonomy")
-    rows = rows.defer(*(f"campaign__taxonomy__{name}" for name in TAXONOMY_LONG))
-    participation = (
-        rows.annotate(left_out=exclusion_in_force()).select_for_update(of=("self",), no_key=True).order_by().first()
-    )
+    participation = statements.participation_locked(campaign_id, person.pk)
     if participation is None:
         raise Denied("You take no part in this campaign: open the invite link that you were sent.")
-    participation.is_excluded = participation.left_out
     return participation
 
 
@@ -77,30 +68,26 @@ def slots_top_up(participation: Participation, person: User, *, count: int, afte
     """``slots_lease`` inside a transaction that holds the participation; ``after`` hints at where to look first."""
     _require_may_label(participation)
     campaign = participation.campaign
-    held = slots_held(campaign, person)
-    wanted = min(count, MOST_HELD) - len(held)
-    if campaign.state != CampaignState.OPEN or wanted <= 0:
-        return held
+    held = statements.held_count(campaign.pk, person.pk)
+    wanted = min(count, MOST_HELD) - held
+    if campaign.state == CampaignState.OPEN and wanted > 0:
+        _lease_more(participation, person, held, wanted, after)
+    return statements.held_read(campaign.pk, person.pk)
+
+
+def _lease_more(participation: Participation, person: User, held: int, wanted: int, after: int) -> None:
+    """Lease up to ``wanted`` trials to a person who holds ``held``; real ones only once the training is answered."""
+    campaign = participation.campaign
     if participation.trained_at is None:
-        held += _training_slots(participation, person, wanted)
-        if held:
-            return held
+        if _training_slots(participation, person, wanted) or held:
+            return
         participation.trained_at = timezone.now()
         participation.save(update_fields=["trained_at"])
     served = participation.served
-    for _ in range(wanted):
-        slot = _next_slot(participation, person, after)
-        if slot is None:
-            break
-        held.append(slot)
+    while participation.served < served + wanted and _next_slot(participation, person, after):
         participation.served += 1
     if participation.served != served and (campaign.gold_share or campaign.repeat_share):
         participation.save(update_fields=["served"])
-    return held
-
-
-def slots_held(campaign: Campaign, person: User) -> list[Slot]:
-    return list(Slot.objects.filter(campaign=campaign).held_by(person).select_related("trial__item"))
 
 
 def _lease_end(campaign: Campaign) -> datetime:
@@ -124,47 +111,29 @@ def is_scheduled(*, share: float, served: int, seed: int, person: int, what: str
     return place == _draw(seed, person, what, block).randrange(length)
 
 
-def _next_slot(participation: Participation, person: User, after: int) -> Slot | None:
+def _next_slot(participation: Participation, person: User, after: int) -> bool:
+    """Lease one more trial to the person: gold or a repeat where it is their turn, else a shared one."""
     campaign = participation.campaign
     for what, share, take in (
         ("gold", campaign.gold_share, _gold_slot),
         ("repeat", campaign.repeat_share, _repeat_slot),
     ):
-        if is_scheduled(share=share, served=participation.served, seed=campaign.seed, person=person.pk, what=what):
-            slot = take(campaign, person)
-            if slot is not None:
-                return slot
+        is_turn = is_scheduled(
+            share=share, served=participation.served, seed=campaign.seed, person=person.pk, what=what
+        )
+        if is_turn and take(campaign, person):
+            return True
     return _shared_slot(campaign, person, after)
 
 
-def _shared_slot(campaign: Campaign, person: User, after: int) -> Slot | None:
-    """Claim a shared slot: an open one behind ``after``, else any open one, else one whose lease ran out."""
-    unclaimed = Slot.objects.filter(campaign=campaign).unclaimed()
-    if after >= 0:
-        slot = _claim(campaign, person, lambda _now: unclaimed.filter(position__gt=after))
-        if slot is not None:
-            return slot
-    return _claim(campaign, person, lambda _now: unclaimed) or _claim(
-        campaign, person, lambda now: Slot.objects.filter(campaign=campaign).run_out(now)
+def _shared_slot(campaign: Campaign, person: User, after: int) -> bool:
+    """Lease a shared slot: an open one behind ``after``, else any open one, else one whose lease ran out."""
+    until = _lease_end(campaign)
+    return (
+        (after >= 0 and statements.slot_claim_open(campaign.pk, person.pk, until, after=after))
+        or statements.slot_claim_open(campaign.pk, person.pk, until)
+        or statements.slot_claim_run_out(campaign.pk, person.pk, until, now=timezone.now())
     )
-
-
-def _claim(campaign: Campaign, person: User, candidates: Callable[[datetime], SlotQuerySet]) -> Slot | None:
-    """Claim the first of ``candidates(now)`` that is new to the person and that nobody else is claiming."""
-    for _ in range(CLAIM_ATTEMPTS):
-        now = timezone.now()
-        rows = candidates(now).new_to(person).select_related("trial__item")
-        slot: Slot | None = rows.select_for_update(skip_locked=True, of=("self",), no_key=True).first()
-        if slot is None:
-            return None
-        until = _lease_end(campaign)
-        claimed = Slot.objects.filter(
-            pk=slot.pk, state=slot.state, person=slot.person_id, leased_until=slot.leased_until
-        ).update(state=SlotState.LEASED, person=person, taken_from=Coalesce("person", "taken_from"), leased_until=until)
-        if claimed:
-            slot.state, slot.person, slot.leased_until = SlotState.LEASED, person, until
-            return slot
-    return None
 
 
 def _own_slot(campaign: Campaign, trial: Trial, person: User) -> Slot:

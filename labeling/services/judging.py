@@ -30,6 +30,7 @@ from labeling.models import (
 from labeling.protocols import PROTOCOLS
 from labeling.psychometrics.intervals import wilson
 from labeling.querysets import SHARED_KINDS
+from labeling.services import statements
 from labeling.services.assignment import participation_lock, slots_top_up
 from labeling.services.settling import trials_lock, trials_settle
 from labeling.services.taking_part import slots_release, viewing_clean
@@ -136,12 +137,7 @@ def _campaign_of(slot: int) -> int:
 def _record(participation: Participation, person: User, answer: Answer) -> tuple[Recorded, int]:
     """Record inside the transaction that holds the participation; returns the slot's position as well."""
     campaign = participation.campaign
-    slot = (
-        Slot.objects.filter(pk=answer.slot, campaign=campaign)
-        .select_related("trial")
-        .select_for_update(of=("trial",), no_key=True)
-        .first()
-    )
+    slot = statements.slot_read(answer.slot, campaign.pk)
     if slot is None:
         raise DomainError(f"There is no slot {answer.slot} in this campaign: reload the page.", field="slot")
     trial = slot.trial
@@ -149,10 +145,8 @@ def _record(participation: Participation, person: User, answer: Answer) -> tuple
     value = protocol.clean_value(trial.classes, answer.kind, answer.value)
     viewing = viewing_clean(answer.viewing)
     _require_plausible(answer)
-    moved = campaign.state not in {CampaignState.CLOSED, CampaignState.DRAFT} and Slot.objects.filter(
-        pk=slot.pk, person=person, state=SlotState.LEASED
-    ).update(state=SlotState.DONE, leased_until=None)
-    if not moved:
+    is_live = campaign.state not in {CampaignState.CLOSED, CampaignState.DRAFT}
+    if not (is_live and statements.slot_finish(slot.pk, person.pk)):
         return Recorded(_posted_before(campaign, slot, person, answer), created=False), slot.position
     viewing["sides"] = protocol.shown_order(trial.classes, seed=campaign.seed, person=person.pk, trial=trial.pk)
     judgement = Judgement.objects.create(

@@ -13,13 +13,12 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import FilteredRelation, Q
 from django.utils import timezone
 
 from labeling.models import Campaign, CampaignState, Slot, SlotState, Trial, TrialState, Verdict, VerdictOutcome
 from labeling.protocols import PROTOCOLS
 from labeling.protocols.verify import Ruling
-from labeling.querysets import exclusion_in_force
+from labeling.services import statements
 from labeling.signals import campaign_complete, trial_ended, verdicts_changed
 
 log = structlog.get_logger()
@@ -59,20 +58,12 @@ def trials_settle(*, campaign: Campaign, trials: Sequence[Trial]) -> None:
 
 
 def _tallies(trial_ids: list[int]) -> dict[int, _Tally]:
-    rows = (
-        Slot.objects.filter(trial__in=trial_ids, is_shared=True)
-        .annotate(
-            vote=FilteredRelation("judgements", condition=Q(judgements__superseded_at__isnull=True)),
-            is_excluded=exclusion_in_force(),
-        )
-        .values_list("trial_id", "pk", "number", "state", "vote__kind", "vote__value", "is_excluded")
-    )
     tallies: dict[int, _Tally] = defaultdict(lambda: _Tally([], []))
-    for trial_id, pk, number, state, kind, value, is_excluded in rows:
+    for trial_id, slot_id, number, state, kind, value, is_excluded in statements.votes_read(trial_ids):
         tally = tallies[trial_id]
         tally.last_number = max(tally.last_number, number)
         if state in {SlotState.OPEN, SlotState.LEASED}:
-            tally.pending.append(pk)
+            tally.pending.append(slot_id)
         elif state == SlotState.DONE and kind is not None and not is_excluded:
             tally.ballots.append((kind, value))
     return tallies
