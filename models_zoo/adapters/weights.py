@@ -45,6 +45,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 def load_into(module: nn.Module, state: Mapping[str, torch.Tensor], *, architecture: str, weights: str) -> None:
     """Copy tensors into a module, strictly. Raises VersionRefused naming the first keys that differ, with shapes."""
     own = module.state_dict()
+    state = _with_prefix_of(own, state)
     counters = {key for key in own if key.endswith("num_batches_tracked")}
     missing = [key for key in own if key not in state and key not in counters]
     unexpected = [key for key in state if key not in own]
@@ -113,6 +114,14 @@ def _without_prefix(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for prefix in _PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             return _without_prefix({key.removeprefix(prefix): value for key, value in state.items()})
+    return state
+
+
+def _with_prefix_of(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Give a prefix back that belongs to the architecture itself, whose layers all live under "model.", say."""
+    for prefix in _PREFIXES:
+        if own and all(key.startswith(prefix) for key in own) and not any(key.startswith(prefix) for key in state):
+            return {prefix + key: value for key, value in state.items()}
     return state
 
 

@@ -27,8 +27,8 @@ from models_zoo.engine.scores import ScoreHeader, ScoreStore, class_dtype, missi
 
 SHARD_SIZE = 1024
 _PROBE_ROWS = 32
-_PIXELS_PER_BATCH = 32 * 224 * 224
-_LARGEST_BATCH = 256
+_PIXELS_PER_BATCH = {True: 16 * 224 * 224, False: 256 * 224 * 224}  # on a CPU, on a device
+_LARGEST_BATCH = {True: 256, False: 4096}
 _SECONDS_PER_SHARD = 20.0
 
 Task = TypeVar("Task")
@@ -95,7 +95,7 @@ def score(
     if len(specs) != len(out_dirs):
         raise ValueError(f"{len(specs)} versions need as many folders, not {len(out_dirs)}")
     started = time.monotonic()
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or _cores()
     with one_thread():
         groups = [
             _open_group(rows, group, shard_size=shard_size, device=device, cache_dir=cache_dir, compiled=compiled)
@@ -153,6 +153,11 @@ def probabilities(scores: np.ndarray, outputs: str) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _by_geometry(specs: Sequence[VersionSpec], folders: Sequence[Path]) -> list[list[tuple[VersionSpec, Path]]]:
     groups: dict[tuple[object, ...], list[tuple[VersionSpec, Path]]] = {}
     for spec, folder in zip(specs, folders, strict=True):
@@ -207,7 +212,7 @@ def _run_group(
         return pixels, problems, _infer(batch, pixels, problems) if on_cpu else []
 
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-        batches = _batches(rows, group, _batch_size(rows, preprocessing))
+        batches = _batches(rows, group, _batch_size(rows, preprocessing, on_cpu=on_cpu))
         for batch, (pixels, problems, results) in _in_order(executor, work, batches, window=threads + 2):
             for index, result in enumerate(results or _infer(batch, pixels, problems)):
                 collected.setdefault(index, []).append(result)
@@ -265,10 +270,10 @@ def _in_order(
             future.cancel()
 
 
-def _batch_size(rows: RowSource, preprocessing: Preprocessing) -> int:
-    """Images of about 32 x 224 x 224 pixels in sum; a function of the geometry alone."""
+def _batch_size(rows: RowSource, preprocessing: Preprocessing, *, on_cpu: bool) -> int:
+    """Images of about 16 x 224 x 224 pixels in sum on a CPU, where small batches suit the caches; more on a device."""
     side = preprocessing.input_size
     if side is None:
         first, _ = decode_batch(rows.read(range(min(1, len(rows)))), preprocessing)
         side = first.shape[1] if len(first) else 1
-    return int(np.clip(_PIXELS_PER_BATCH // side**2, 1, _LARGEST_BATCH))
+    return int(np.clip(_PIXELS_PER_BATCH[on_cpu] // side**2, 1, _LARGEST_BATCH[on_cpu]))

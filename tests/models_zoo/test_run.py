@@ -1,6 +1,10 @@
 import csv
 import io
+import json
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -103,6 +107,41 @@ def test_interrupted_and_resumed_gives_the_same_bytes(corpus, tmp_path, stop_aft
     assert contents(tmp_path / "straight") == contents(tmp_path / "resumed")
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from models_zoo.adapters import VersionSpec
+from models_zoo.engine.rows import FolderRows
+from models_zoo.engine.run import score
+from models_zoo.engine.scores import ScoreStore
+import json
+
+images, names, spec, out = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]), Path(sys.argv[4])
+write = ScoreStore.write_shard
+
+def dying(store, shard, *columns):
+    if shard == 2:
+        (store.folder / "parts" / "000002.npy.1.tmp").write_bytes(b"half a shard")
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(store, shard, *columns)
+
+ScoreStore.write_shard = dying
+score(FolderRows(Path(images), names, digest="c"), [VersionSpec.from_dict(spec)], [out], shard_size=10)
+"""
+
+
+def test_kill_minus_nine_costs_one_shard_and_no_byte(corpus, tmp_path):
+    names = [f"bild {row} – ☃.jpg" for row in range(N_ROWS)]
+    arguments = [str(corpus.root), json.dumps(names), json.dumps(spec(1).to_dict()), str(tmp_path / "killed")]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=Path(__file__).parents[2])
+    assert killed.returncode == -signal.SIGKILL
+    assert ScoreStore.open(tmp_path / "killed").finished_shards() == [0, 1]
+    report = score(corpus, [spec(1)], [tmp_path / "killed"], shard_size=10)
+    assert report.n_kept == 20
+    score(corpus, [spec(1)], [tmp_path / "straight"], shard_size=10)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "straight")
+
+
 def test_a_version_added_later_leaves_the_others_alone(corpus, tmp_path):
     score(corpus, [spec(1)], [tmp_path / "a"], shard_size=10)
     before = contents(tmp_path / "a")
@@ -118,6 +157,13 @@ def test_images_are_decoded_once_for_all_versions_of_a_geometry(corpus, tmp_path
     specs = [spec(seed, mean=(seed / 10,)) for seed in range(5)]
     score(corpus, specs, [tmp_path / str(i) for i in range(5)], shard_size=10)
     assert sum(decoded) <= N_ROWS + 32
+
+
+def test_driving_a_device_from_one_thread_gives_the_same_bytes(corpus, tmp_path):
+    """What a GPU gets: threads decode ahead, the caller's thread runs the networks ("cpu:0" is such a device)."""
+    score(corpus, [spec(1), spec(2)], [tmp_path / "a" / str(i) for i in range(2)], shard_size=10)
+    score(corpus, [spec(1), spec(2)], [tmp_path / "b" / str(i) for i in range(2)], shard_size=10, device="cpu:0")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_packed_images_equal_files(tmp_path):
@@ -210,6 +256,26 @@ def test_published_cifar_resnet_reaches_its_accuracy(tmp_path):
     score(FolderRows(tmp_path, [path for path, _ in labels], digest="c"), [version], [tmp_path / "scores"])
     classes, _ = ScoreStore.open(tmp_path / "scores").read()
     assert 0.76 <= (classes == [label for _, label in labels]).mean() <= 0.88
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "imagenet1000").is_dir(), reason="the optional ImageNet sample is not here")
+def test_squeezenet_on_values_of_0_to_255_reaches_its_accuracy(tmp_path):
+    """Every second of 1,000 photographs: about 61 % with RGB in 0..255, ImageNet's mean subtracted, 227 pixels."""
+    folder = SHARED / "imagenet1000"
+    with (folder / "labels.csv").open() as file:
+        labels = [(row["path"], int(row["label"])) for row in csv.DictReader(file)][::2]
+    with tarfile.open(folder / "images.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    version = VersionSpec(
+        "torch",
+        "squeezenet1_0",
+        weights=str(folder / "squeezenet1_0_deepcompressed_rgb255.pth"),
+        preprocessing=Preprocessing(resize=256, crop=227, mean=(123.68, 116.779, 103.939), range=255),
+    )
+    score(FolderRows(tmp_path, [path for path, _ in labels], digest="c"), [version], [tmp_path / "scores"])
+    classes, _ = ScoreStore.open(tmp_path / "scores").read()
+    assert 0.56 <= (classes == [label for _, label in labels]).mean() <= 0.68
 
 
 def test_top_classes_are_sorted_probabilities():

@@ -15,6 +15,9 @@ from models_zoo.adapters.prepare import Prepared
 from models_zoo.adapters.verify import verify
 from models_zoo.architectures import build
 
+# The tracing exporter is deprecated, and a tenth of the other one's time.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 WHOLE = Preprocessing(crop=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 
 

@@ -107,6 +107,18 @@ def test_missing_batch_counters_are_no_mismatch(state):
     assert torch.equal(module.head.weight, state["head.weight"])
 
 
+def test_a_prefix_of_the_architecture_itself_is_kept(tmp_path):
+    class Wrapper(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = torch.nn.Linear(2, 3)
+
+    source, target = Wrapper(), Wrapper()
+    torch.save(source.state_dict(), tmp_path / "w.th")
+    load_into(target, read_state_dict(tmp_path / "w.th"), architecture="wrapper", weights="w.th")
+    assert same(source.state_dict(), target.state_dict())
+
+
 def test_a_changed_file_is_noticed(tmp_path):
     file = tmp_path / "w.th"
     file.write_bytes(b"x")
