@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACE = 5.0  # seconds per answer of one person
 FAST_CONNECTIONS = 8
 FAST_SECONDS = 10
+WARM_UP_SECONDS = 3  # every worker has imported everything
 OVERLAP = 5
 TARGET_CPU_MS, TARGET_P95_MS = 8.0, 100.0
 
@@ -171,21 +172,29 @@ def server(variables: dict[str, str]) -> Iterator[tuple[int, psutil.Process]]:
         running.wait()
 
 
-def processor_seconds(web: psutil.Process, database: bool) -> tuple[float, float]:
-    """Processor seconds used so far by the web processes, and by PostgreSQL."""
+def processor_seconds(web: psutil.Process, database: psutil.Process | None) -> tuple[float, float]:
+    """Processor seconds used so far by the web processes, and by PostgreSQL with its processes that live."""
 
     def used(processes: list[psutil.Process]) -> float:
         total = 0.0
         for process in processes:
             try:
                 times = process.cpu_times()
-                total += times.user + times.system
+                total += times.user + times.system + times.children_user + times.children_system
             except psutil.NoSuchProcess:
                 continue
         return total
 
-    servers = [p for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres"] if database else []
+    servers = [database, *database.children()] if database else []
     return used([web, *web.children(recursive=True)]), used(servers)
+
+
+def postmaster(variables: dict[str, str]) -> psutil.Process | None:
+    """The server of the temporary cluster that DATABASE_URL names."""
+    if "DATABASE_URL" not in variables:
+        return None
+    folder = Path(variables["DATABASE_URL"].partition("host=")[2])
+    return psutil.Process(int((folder / "data" / "postmaster.pid").read_text().split()[0]))
 
 
 class Annotator:
@@ -278,17 +287,22 @@ def _together(people: list[Annotator], live: Any) -> None:
 
 
 def measured(name: str, variables: dict[str, str], people: int, seconds: float) -> dict[str, Any]:
+    print(f"{name}: making a campaign", flush=True)
     made = prepared(variables, people, trials=4000)
     with server(variables) as (port, web):
         crowd = [Annotator(port, made["campaign"], key, number) for number, key in enumerate(made["sessions"])]
+        _together(crowd, Annotator.start)
+        as_fast_as_it_goes(crowd[:FAST_CONNECTIONS], WARM_UP_SECONDS)
         for person in crowd:
-            person.start()
+            person.latencies.clear()
+        print(f"{name}: {people} people for {seconds:.0f} s", flush=True)
         at_human_pace(crowd, seconds)
         paced = sorted(latency for person in crowd for latency in person.latencies)
         fast = crowd[:FAST_CONNECTIONS]
-        before, count, begun = processor_seconds(web, name == "PostgreSQL"), sum(p.answers for p in fast), time.time()
+        database = postmaster(variables)
+        before, count, begun = processor_seconds(web, database), sum(p.answers for p in fast), time.time()
         as_fast_as_it_goes(fast, FAST_SECONDS)
-        after, trips, wall = processor_seconds(web, name == "PostgreSQL"), sum(p.answers for p in fast), time.time()
+        after, trips, wall = processor_seconds(web, database), sum(p.answers for p in fast), time.time()
         trips -= count
     command = [sys.executable, "-m", "benchmarks.bench_labelling", "--check"]
     done = subprocess.run(command, cwd=ROOT, env=variables, check=True, capture_output=True, text=True)
@@ -296,7 +310,7 @@ def measured(name: str, variables: dict[str, str], people: int, seconds: float) 
     errors = [error for person in crowd for error in person.errors]
     answers = sum(person.answers for person in crowd)
     centiles = quantiles(paced, n=100)
-    return {
+    result = {
         "database": name,
         "web_ms": 1000 * (after[0] - before[0]) / trips,
         "database_ms": 1000 * (after[1] - before[1]) / trips,
@@ -309,6 +323,8 @@ def measured(name: str, variables: dict[str, str], people: int, seconds: float) 
         "lost": answers - stored["judgements"],
         "over": stored["over"] + stored["twice"],
     }
+    print(result, flush=True)
+    return result
 
 
 def main() -> None:

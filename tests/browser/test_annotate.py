@@ -215,6 +215,34 @@ def test_keys_are_remapped_and_remembered(browser_page: Any, campaign: Campaign)
     assert judgement.value[str(judgement.viewing["sides"][0])] is True
 
 
+def test_zoom_and_pan(browser_page: Any, researcher: User) -> None:
+    """1:1 by default where it fits; larger pictures are scaled down and panned at 1:1; the scale is recorded."""
+    campaign = make_campaign(researcher, trials=0, overlap=1)
+    item = make_items(researcher, 1, size=(2000, 1500))[0]
+    trials_add(campaign=campaign, trials=[TrialSpec(item, [0])])
+    page = browser_page
+    begin(page, campaign, make_person(campaign, "ada"))
+    width = "() => document.querySelector('#stage img').getBoundingClientRect().width"
+    assert page.evaluate(width) < 1000
+    page.keyboard.press("KeyZ")
+    assert page.evaluate(width) == 2000
+    assert page.inner_text("#zoom-level") == "1:1"
+    left = "() => document.querySelector('#stage img').getBoundingClientRect().left"
+    before = page.evaluate(left)
+    page.mouse.move(640, 300)
+    page.mouse.down()
+    page.mouse.move(740, 300)
+    page.mouse.up()
+    assert page.evaluate(left) == before + 100
+    page.mouse.wheel(0, 100)
+    assert page.evaluate(width) == 1600
+    page.keyboard.press("ArrowUp")
+    page.wait_for_url("**/thanks/")
+    judgement = Judgement.objects.get()
+    assert judgement.viewing["scale"] == 0.8
+    assert judgement.value == {"0": True}
+
+
 def test_key_to_paint_is_quick(browser_page: Any, researcher: User) -> None:
     campaign = make_campaign(researcher, trials=30, files=True, overlap=1)
     page = browser_page
