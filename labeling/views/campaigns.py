@@ -290,7 +290,11 @@ def trial(request: HttpRequest, pk: int, trial: int) -> HttpResponse:
         .order_by("pk")
     )
     lines = [
-        {"judgement": judgement, "answers": [judgement.value.get(str(index)) for index in row.classes]}
+        {
+            "judgement": judgement,
+            "seconds": judgement.milliseconds / 1000,
+            "answers": [judgement.value.get(str(index)) for index in row.classes],
+        }
         for judgement in judgements[:200]
     ]
     gold_row = Trial.objects.filter(
