@@ -19,7 +19,7 @@ from tests.jobs.helpers import enqueue
 
 
 @pytest.fixture
-def no_chores(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_chores(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "_CHORES", {})
 
 
