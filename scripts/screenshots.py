@@ -1,4 +1,4 @@
-"""Takes the pictures in docs/screenshots, light and dark, of a running Falsify whose digits demo is partly labelled.
+"""Takes the pictures in docs/screenshots, light and dark, of a running Falsify whose digits demo has a leaderboard and an open campaign.
 
 ``python scripts/screenshots.py ADDRESS NAME PASSWORD``; needs the packages of requirements-dev.txt and Chromium.
 """
@@ -31,9 +31,15 @@ def log_in(page: Page, address: str, name: str, password: str) -> None:
 
 def annotate(page: Page, address: str, scheme: str) -> None:
     """The labelling page with a picture on it, where something is left to label."""
-    page.goto(f"{address}/label/1/")
+    page.goto(f"{address}/label/")
+    campaign = page.locator("main a[href^='/label/']").first
+    page.goto(address + (campaign.get_attribute("href") or ""))
+    agree = page.locator("#agree")
+    if agree.count():
+        agree.check()
+        page.click("main form button.btn-primary")
     if not page.locator("#start-button").count():
-        return
+        sys.exit("Nothing is left to label: start another round of the demo for a picture of the labelling page.")
     page.click("#start-button")
     page.locator("#stage img").first.wait_for()
     page.screenshot(path=FOLDER / f"annotate-{scheme}.png")

@@ -1,6 +1,6 @@
 """Scoring speed against the loop everyone uses, on real photographs where they are at hand.
 
-    python -m benchmarks.scoring [--images 300] [--data ../shared/data] [--wall] [--write]
+    python -m benchmarks.bench_scoring [--images 300] [--data ../shared/data] [--wall] [--dry]
 
 The usual loop: Pillow decodes, torchvision v1 transforms, a DataLoader, one pass per model, eager torch under no_grad.
 Both sides are timed from their first finished batch on, alternating, in three thirds of the images; the ratio is the
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FALSIFY_SHARED_DATA", "../shared/data")))
     parser.add_argument("--wall", action="store_true", help="also elapsed time on all cores")
-    parser.add_argument("--write", action="store_true", help="put the result into docs/benchmarks.md")
+    parser.add_argument("--dry", action="store_true", help="print, and leave docs/benchmarks.md alone")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     loading._EXPORT_PAYS_OFF = 0  # as for a corpus of thousands: a part of the images here is a short job
@@ -268,7 +268,7 @@ def main() -> None:
             header = ("case", "usual loop, images/s", "engine, images/s", "ratio", "range", "target")
             sections.append(f"{title}:\n\n{markdown_table(header, lines)}")
         decoding = decode_table(files)
-    command = f"python -m benchmarks.scoring --images {arguments.images}{' --wall' * arguments.wall} --write"
+    command = f"python -m benchmarks.bench_scoring --images {arguments.images}{' --wall' * arguments.wall}"
     text = "\n\n".join(
         [
             "## Scoring",
@@ -282,7 +282,7 @@ def main() -> None:
         ]
     )
     print(text)
-    if arguments.write:
+    if not arguments.dry:
         write_section("scoring", text)
 
 

@@ -1,7 +1,7 @@
 """MAD selection against the obvious numpy ways: all 55 pairs of eleven models, in one run, with equal results.
 
-    python -m benchmarks.selection                     # a million rows, prints a table
-    python -m benchmarks.selection --rows 1e6 1e7 --write   # and ten million; writes docs/benchmarks.md
+    python -m benchmarks.bench_selection                  # one and ten million rows; writes docs/benchmarks.md
+    python -m benchmarks.bench_selection --rows 1e5 --dry # fewer, and only prints
 
 Models are correlated as real ones are: a row has a truth and a difficulty; a model that misses says a class near to the
 truth in the ImageNet hierarchy, often the same one as the other models, sometimes any class. Seconds are CPU seconds of
@@ -189,23 +189,23 @@ def measure(n_rows: int, distances: np.ndarray, levels: LevelTable, repeats: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=lambda text: int(float(text)), nargs="+", default=[1_000_000])
+    parser.add_argument("--rows", type=lambda text: int(float(text)), nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--repeats", type=int, default=5, help="runs of `select`; the fastest counts")
-    parser.add_argument("--write", action="store_true", help="write the section of docs/benchmarks.md")
+    parser.add_argument("--dry", action="store_true", help="print, and leave docs/benchmarks.md alone")
     options = parser.parse_args()
     distances = distance_matrix(imagenet1k())
     levels = levels_of(distances)
     lines = [line for n_rows in options.rows for line in measure(n_rows, distances, levels, options.repeats)]
     table = markdown_table(["way", "images", "CPU seconds", "times `select`", "peak extra MB"], lines)
     print(table)
-    if options.write:
+    if not options.dry:
         rows = " ".join(str(n_rows) for n_rows in options.rows)
         text = (
             "## MAD selection\n\n"
             f"All {MODELS * (MODELS - 1) // 2} pairs of {MODELS} classifiers, 1,000 classes, k = 30 and 30 in reserve, "
             "threshold 0.8, three images per predicted class. One core, one run; all ways select the same rows, which "
             "the command checks. Memory: what is allocated at the peak, by numpy for one pair.\n\n"
-            f"`python -m benchmarks.selection --rows {rows} --write`\n\n{table}"
+            f"`python -m benchmarks.bench_selection --rows {rows}`\n\n{table}"
         )
         write_section("selection", text, libraries=("numpy", "numba"))
 
