@@ -1,4 +1,5 @@
-"""Takes the pictures in docs/screenshots, light and dark, of a running Falsify whose digits demo has a leaderboard and an open campaign.
+"""Takes the pictures in docs/screenshots, light and dark, of a running Falsify whose digits demo has a leaderboard and
+an open campaign.
 
 ``python scripts/screenshots.py ADDRESS NAME PASSWORD``; needs the packages of requirements-dev.txt and Chromium.
 """
@@ -32,7 +33,7 @@ def log_in(page: Page, address: str, name: str, password: str) -> None:
 def annotate(page: Page, address: str, scheme: str) -> None:
     """The labelling page with a picture on it, where something is left to label."""
     page.goto(f"{address}/label/")
-    campaign = page.locator("main a[href^='/label/']").first
+    campaign = page.locator("main a:text-matches('^(Start|Go on)$')").first
     page.goto(address + (campaign.get_attribute("href") or ""))
     agree = page.locator("#agree")
     if agree.count():
