@@ -275,6 +275,7 @@ class Supervisor:
         self.stops += 1
 
     def _live(self) -> int:
+        say("Starting Falsify …")
         if not self.env.REDIS_URL:
             self._start_redis()
         if self.stops or not self._prepare():
