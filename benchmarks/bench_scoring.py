@@ -34,6 +34,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+from torchvision.transforms import v2
 
 from benchmarks.report import markdown_table, write_section
 from corpora.imaging.decode import decode_rgb
@@ -180,8 +181,8 @@ def decode_table(files: list[Path], repeats: int = 5) -> str:
         return torchvision.io.decode_jpeg(raw, mode=torchvision.io.ImageReadMode.RGB)
 
     def torchvision_uint8(data: bytes) -> torch.Tensor:
-        small = transforms.functional.resize(torchvision_io(data), [256], antialias=True)
-        return transforms.functional.center_crop(small, [224])
+        small = v2.functional.resize(torchvision_io(data), [256], antialias=True)
+        return v2.functional.center_crop(small, [224])
 
     ways: dict[str, Callable[[bytes], object]] = {
         "decode: Pillow": pillow,
@@ -189,7 +190,7 @@ def decode_table(files: list[Path], repeats: int = 5) -> str:
         "decode: simplejpeg": simplejpeg.decode_jpeg,
         "decode: decode_rgb (this project)": decode_rgb,
         "to 224: Pillow, v1 transforms, float tensor": lambda data: USUAL(pillow(data)),
-        "to 224: torchvision.io, uint8 resize": torchvision_uint8,
+        "to 224: torchvision.io, v2 uint8 resize": torchvision_uint8,
         "to 224: decode_rgb + resize_and_crop (this project)": lambda data: fit(decode_rgb(data), PREPROCESSING),
     }
     best = dict.fromkeys(ways, float("inf"))
