@@ -274,8 +274,8 @@ def main() -> None:
         [
             "## Scoring",
             f"`{command}`: {len(files)} {kind}; random weights; float32. The usual loop is Pillow, torchvision v1 "
-            "transforms, a DataLoader and one eager pass per model. Timed from the first finished batch on: loading and "
-            "the one-time ONNX export are not counted, and exports are used whatever the number of images.",
+            "transforms, a DataLoader and one eager pass per model. Timed from the first finished batch on: loading "
+            "and the one-time ONNX export are not counted, and exports are used whatever the number of images.",
             *sections,
             f"Equal predictions: {compared - len(differing):,} of {compared:,}."
             + (f" They differ on: {'; '.join(differing)}." if differing else ""),
