@@ -52,9 +52,9 @@ def axis(values: Sequence[float], start: float, end: float, *, n_ticks: int = 4,
 
 
 def _round_step(rough: float) -> float:
-    """The next of 1, 2, 2.5, 5 times a power of ten."""
+    """The next of 1, 2, 5 times a power of ten, so that a tick's label needs no digit more than the step."""
     power = 10.0 ** floor(log10(rough))
-    return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * power >= rough * (1 - 1e-9))
+    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= rough * (1 - 1e-9))
 
 
 def whiskers(lines: Sequence[dict[str, Any]], *, value: str, zero: bool = True) -> dict[str, Any]:
