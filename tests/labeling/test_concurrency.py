@@ -71,16 +71,16 @@ def test_two_hundred_people_claim_the_last_slot(researcher: User) -> None:
     assert (slot.state, slot.person_id) == ("leased", winner.pk)
 
 
-def test_two_hundred_people_claim_a_slot_whose_lease_ran_out(researcher: User) -> None:
+def test_sixty_people_claim_a_slot_whose_lease_ran_out(researcher: User) -> None:
     campaign = make_campaign(researcher, trials=1, overlap=1)
-    first, *people = make_crowd(campaign, 121)
+    first, *people = make_crowd(campaign, 61)
     slot = slots_lease(campaign=campaign, person=first)[0]
     Slot.objects.update(leased_until=timezone.now())
 
     def act(person: User) -> Any:
         return give(slot, first) if person is None else slots_lease(campaign=campaign, person=person)
 
-    results = at_once(act, [*people[:60], None, *people[60:]])
+    results = at_once(act, [*people[:30], None, *people[30:]])
     takers = [result for result in results if isinstance(result, list) and result]
     late = next(result for result in results if not isinstance(result, list))
     assert len(takers) + (not isinstance(late, Gone)) == 1
@@ -88,7 +88,7 @@ def test_two_hundred_people_claim_a_slot_whose_lease_ran_out(researcher: User) -
 
 
 def test_the_last_two_answers_arrive_together(researcher: User) -> None:
-    for _ in range(8):
+    for _ in range(5):
         campaign = make_campaign(researcher, trials=0, overlap=2)
         start = Trial.objects.count()
         items = make_items(researcher, 2, files=False, start=1000 + start)
@@ -165,7 +165,7 @@ def _again(campaign: Campaign, person: User) -> list[Slot]:
         return []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_overlap_is_exact_whatever_people_do(researcher: User, seed: int) -> None:
     """Sixteen people label 20 trials at once; whoever comes last finishes what skips and lost leases left."""
     campaign = make_campaign(researcher, trials=20, overlap=3, extra_slots=2, lease_seconds=600)
