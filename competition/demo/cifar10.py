@@ -1,8 +1,7 @@
 """The CIFAR-10 demo: 10,000 test images, four pretrained ResNets, six published classifiers as predictions files.
 
 Images: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. Published predictions: B. Recht
-et al., arXiv 1806.00451. The published classifiers saw the lossless images, the ResNets see the JPEG files that people
-see.
+et al., arXiv 1806.00451. The published classifiers saw the lossless images, the ResNets see JPEG files.
 """
 
 from collections.abc import Callable
