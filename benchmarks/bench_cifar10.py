@@ -18,8 +18,8 @@ DATA = Path(os.environ.get("FALSIFY_SHARED_DATA", ROOT.parent / "shared" / "data
 NOTES = """
 True accuracy is measured over all 10,000 images with CIFAR-10's labels. The six published classifiers and the
 recorded people saw the lossless images, the four ResNets see the JPEG files, which costs them about ten points; all
-enter the same competition because it is about the predictions, whatever their origin. The published predictions carry no confidences,
-so the confidence filter is off in every duel that involves one of them.
+enter the same competition because it is about the predictions, whatever their origin. The published predictions carry
+no confidences, so the confidence filter is off in every duel that involves one of them.
 
 What this says: on one modest, fully labelled test set, a random sample of the same number of images orders models by
 average accuracy better than MAD does, because average accuracy is what a random sample estimates. MAD asks another
