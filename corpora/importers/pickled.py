@@ -4,7 +4,7 @@ A pickle is a program for a stack machine that may call anything. Here that prog
 splits it into operations, and the few that make containers, texts and numbers are followed. A name that would be looked
 up (`numpy.ndarray`) stays an inert text, a call stays an inert record of what would have been called, and any operation
 or name beyond the ones in CIFAR's own files ends the reading. Nothing is imported, nothing is called.
-See docs/decisions/0010-cifar-without-unpickling.md.
+See docs/decisions/0004-cifar-without-unpickling.md.
 """
 
 import pickletools
