@@ -41,7 +41,9 @@ class Environment(BaseSettings):
     )
     DATABASE_URL: str | None = Field(default=None, description="postgres://… ; SQLite under VAR_DIR when unset")
     REDIS_URL: str | None = Field(default=None, description="redis://… ; a private server under VAR_DIR when unset")
-    STORAGE_URL: str | None = Field(default=None, description="s3://bucket/prefix for media; VAR_DIR/media when unset")
+    STORAGE_URL: str | None = Field(
+        default=None, description="s3://bucket/prefix for media (install django-storages[s3]); VAR_DIR/media when unset"
+    )
     SECURE: bool = Field(default=False, description="Served over HTTPS: secure cookies and HSTS")
     TRUST_PROXY: bool = Field(default=False, description="Believe X-Forwarded-Proto and -For of the proxy in front")
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

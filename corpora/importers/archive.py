@@ -21,6 +21,7 @@ from corpora.importers.base import ArchiveLimits, Candidate, ImportRefused, Impo
 from corpora.importers.folder import walk
 
 _BLOCK = 1 << 20
+# zipfile raises NotImplementedError for a compression method that it does not know
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError)
 _NAME_BYTES, _PATH_BYTES = 255, 3_000
 _IGNORED = ("__MACOSX",)
