@@ -180,7 +180,8 @@ def _posted_before(campaign: Campaign, slot: Slot, person: User, answer: Answer)
         return first
     if first is not None:
         raise Conflict("This key was used for another answer: make a new one for each answer.")
-    raise _refusal(campaign, slot, person)
+    current = statements.slot_read(slot.pk, campaign.pk)  # read anew: it may have been handed on since
+    raise _refusal(campaign, current or slot, person)
 
 
 def _refusal(campaign: Campaign, slot: Slot, person: User) -> DomainError:
