@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.db.models import F, Q
 from django.urls import reverse
 from simple_history.models import HistoricalRecords
 
@@ -19,14 +20,24 @@ from models_zoo.querysets import ModelQuerySet, ScoresQuerySet, VersionQuerySet
 
 class Task(models.TextChoices):
     CLASSIFICATION = "classification", "Classification"
+    QUALITY = "quality", "Image quality"
 
 
 class Model(Shared):
-    """A zoo model: what it is for and where it comes from."""
+    """A zoo model: what it is for and where it comes from.
+
+    A classifier has a label space. A quality model has none, but a direction (``higher_is_better``) and, where they are
+    known, the ends of its scale.
+    """
 
     name = models.CharField(max_length=120, unique=True)
     task = models.CharField(max_length=20, choices=Task, default=Task.CLASSIFICATION)
-    taxonomy = models.ForeignKey(Taxonomy, models.PROTECT, help_text="The label space it predicts in")
+    taxonomy = models.ForeignKey(
+        Taxonomy, models.PROTECT, null=True, blank=True, help_text="The label space a classifier predicts in"
+    )
+    higher_is_better = models.BooleanField(default=True, help_text="Of quality scores: whether more is better")
+    score_low = models.FloatField(null=True, blank=True, help_text="Of quality scores: the lowest there is, if known")
+    score_high = models.FloatField(null=True, blank=True, help_text="Of quality scores: the highest there is, if known")
     description = models.TextField(blank=True)
     licence = models.CharField(max_length=120, blank=True)
     source_url = models.CharField(max_length=500, blank=True, help_text="Paper or repository it comes from")
@@ -36,6 +47,19 @@ class Model(Shared):
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                name="model_taxonomy_by_task",
+                condition=Q(task=Task.CLASSIFICATION, taxonomy__isnull=False)
+                | Q(task=Task.QUALITY, taxonomy__isnull=True),
+                violation_error_message="A classifier needs a label space; a quality model has none.",
+            ),
+            models.CheckConstraint(
+                name="model_score_range_ascends",
+                condition=Q(score_low__isnull=True) | Q(score_high__isnull=True) | Q(score_low__lt=F("score_high")),
+                violation_error_message="The lowest score lies above the highest: swap them.",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -49,6 +73,7 @@ class VersionKind(models.TextChoices):
     ONNX = "onnx", "ONNX file"
     EXPORT = "export", "torch.export program"
     PREDICTIONS = "predictions", "Predictions file for one corpus"
+    METRIC = "metric", "Registered quality measure"
 
 
 class VersionState(models.TextChoices):
@@ -60,6 +85,7 @@ class VersionState(models.TextChoices):
 class Outputs(models.TextChoices):
     LOGITS = "logits", "Logits: a softmax makes the confidence"
     PROBABILITIES = "probabilities", "Probabilities: taken as they are"
+    SCORE = "score", "One quality score"
 
 
 class Version(models.Model):
@@ -71,11 +97,15 @@ class Version(models.Model):
     model = models.ForeignKey(Model, models.PROTECT, related_name="versions")
     label = models.CharField(max_length=60, help_text='Such as "v1" or "epoch 90"')
     kind = models.CharField(max_length=12, choices=VersionKind)
-    architecture = models.CharField(max_length=120, blank=True, help_text="Registry name, for kind torch")
+    architecture = models.CharField(
+        max_length=120, blank=True, help_text="Registry name: of a network for kind torch, of a measure for kind metric"
+    )
     arch_kwargs = models.JSONField(default=dict, blank=True)
     preprocessing = models.JSONField(default=dict, blank=True, help_text="models_zoo.adapters.Preprocessing as a dict")
     outputs = models.CharField(max_length=13, choices=Outputs, default=Outputs.LOGITS)
-    file = models.CharField(max_length=300, blank=True, help_text="Path under VAR_DIR, named by content")
+    file = models.CharField(
+        max_length=300, blank=True, help_text="Path under VAR_DIR, named by content; a measure may have none"
+    )
     file_name = models.CharField(max_length=255, blank=True, help_text="What its owner called the file")
     sha256 = models.CharField(max_length=64, blank=True)
     size_bytes = models.PositiveBigIntegerField(default=0)
@@ -122,11 +152,15 @@ class Scores(models.Model):
     corpus = models.ForeignKey(Corpus, models.PROTECT, related_name="scores")
     state = models.CharField(max_length=10, choices=ScoresState, default=ScoresState.PARTIAL)
     has_confidence = models.BooleanField(default=True)
-    n_missing = models.PositiveBigIntegerField(default=0, help_text="Rows that could not be decoded")
+    n_missing = models.PositiveBigIntegerField(default=0, help_text="Rows without a score: not decoded, or too small")
     accuracy = models.FloatField(null=True, help_text="On the corpus's own labels, where it has them")
+    srcc = models.FloatField(
+        null=True, help_text="Spearman's rank correlation of oriented quality scores with the corpus's own MOS"
+    )
+    krcc = models.FloatField(null=True, help_text="Kendall's tau-b of the same")
     images_per_second = models.FloatField(null=True)
     summary = models.JSONField(
-        default=dict, help_text="Counts per class and per tenth of confidence, kept so that no page reads the columns"
+        default=dict, help_text="Counts per class and confidence, or per score, kept so that no page reads the columns"
     )
     digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the columns")
     created_at = models.DateTimeField(auto_now_add=True)
