@@ -33,7 +33,7 @@ READ_AT_ONCE = 5_000
 class Ballot:
     person: int
     kind: str
-    value: dict[str, bool]
+    value: dict[str, Any]
 
 
 @dataclass(frozen=True)

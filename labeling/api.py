@@ -71,7 +71,7 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
             "id", "name", "protocol", "taxonomy", "state", *SETTINGS, "created_at", "opened_at", "completed_at",
             "n_trials", "n_ended", "n_required", "n_done",
         ]  # fmt: skip
-        read_only_fields = ["protocol", "state", "created_at", "opened_at", "completed_at"]
+        read_only_fields = ["state", "created_at", "opened_at", "completed_at"]
 
 
 class TrialSerializer(serializers.ModelSerializer[Trial]):
@@ -80,23 +80,35 @@ class TrialSerializer(serializers.ModelSerializer[Trial]):
 
     class Meta:
         model = Trial
-        fields = ["id", "kind", "state", "position", "item", "corpus", "row", "classes", "expected", "explanation"]
+        fields = [
+            "id", "kind", "state", "position", "item", "corpus", "row", "second", "reference", "classes", "expected",
+            "explanation",
+        ]  # fmt: skip
         read_only_fields = fields
 
 
 class TrialSpecSerializer(serializers.Serializer[Any]):
     corpus = serializers.PrimaryKeyRelatedField(queryset=Corpus.objects.all())
     row = serializers.IntegerField(min_value=0)
-    classes = serializers.ListField(child=serializers.IntegerField(), min_length=1, max_length=2)
+    second = serializers.IntegerField(
+        min_value=0, required=False, allow_null=True, default=None, help_text="Row of the second picture of a pair"
+    )
+    reference = serializers.IntegerField(
+        min_value=0, required=False, allow_null=True, default=None, help_text="Row of a picture shown beside them"
+    )
+    classes = serializers.ListField(child=serializers.IntegerField(), required=False, default=list, max_length=2)
     kind = serializers.ChoiceField(choices=[kind for kind in TrialKind.values if kind != "repeat"], default="ordinary")
-    expected = serializers.DictField(child=serializers.BooleanField(), required=False, allow_null=True, default=None)
+    expected = serializers.DictField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="{class index: true|false}, or the zone of right answers {low, high}",
+    )
     explanation = serializers.CharField(required=False, allow_blank=True, default="")
 
 
 class GoldSerializer(serializers.Serializer[Any]):
-    expected = serializers.DictField(
-        child=serializers.BooleanField(), required=False, help_text="{class index: true|false}; the verdict when absent"
-    )
+    expected = serializers.DictField(required=False, help_text="As in a trial; the verdict when absent")
 
 
 class VerdictSerializer(serializers.ModelSerializer[Verdict]):
@@ -129,7 +141,11 @@ class AnswerSerializer(serializers.Serializer[Any]):
     slot = serializers.IntegerField(min_value=1)
     key = serializers.UUIDField(help_text="Made for this answer; a second post under it changes nothing")
     kind = serializers.CharField(default="answer", help_text="answer, cannot_tell or broken")
-    value = serializers.DictField(required=False, default=dict, help_text="{class index: true|false}")
+    value = serializers.DictField(
+        required=False,
+        default=dict,
+        help_text="{class index: true|false}, or {value: number}; of a pair above zero where the first is better",
+    )
     presented_at = serializers.DateTimeField()
     milliseconds = serializers.IntegerField()
     viewing = serializers.DictField(required=False, default=dict)
@@ -164,6 +180,17 @@ class InviteSerializer(serializers.ModelSerializer[Invite]):
 class JoinSerializer(serializers.Serializer[Any]):
     display_name = serializers.CharField(max_length=80, required=False, allow_blank=True, default="")
     consent = serializers.BooleanField(help_text="That instructions and consent text were read and agreed to")
+
+
+PLACES = ("row", "second", "reference")
+
+
+def _spec(row: dict[str, Any], items: dict[tuple[int, int], Any]) -> TrialSpec:
+    """A posted trial with its rows replaced by items."""
+    corpus = row.pop("corpus").pk
+    places = [row.pop(name) for name in PLACES]
+    item, second, reference = (None if place is None else items[corpus, place] for place in places)
+    return TrialSpec(item, second=second, reference=reference, **row)
 
 
 def _checked(serializer: serializers.BaseSerializer[Any]) -> dict[str, Any]:
@@ -202,8 +229,8 @@ class CampaignViewSet(
     def create(self, request: Request) -> Response:
         """Make a campaign, in draft."""
         values = _checked(self.get_serializer(data=request.data))
-        taxonomy = values.pop("taxonomy")
-        if not Taxonomy.objects.visible_to(_user(request)).filter(pk=taxonomy.pk).exists():
+        taxonomy = values.pop("taxonomy", None)
+        if taxonomy and not Taxonomy.objects.visible_to(_user(request)).filter(pk=taxonomy.pk).exists():
             raise DomainError("There is no such taxonomy.", field="taxonomy")
         return self._after(campaign_create(by=_user(request), taxonomy=taxonomy, **values), status.HTTP_201_CREATED)
 
@@ -213,6 +240,8 @@ class CampaignViewSet(
         values = _checked(self.get_serializer(campaign, data=request.data, partial=True))
         if "taxonomy" in values:
             raise DomainError("The taxonomy of a campaign is fixed: make a new campaign.", field="taxonomy")
+        if "protocol" in values:
+            raise DomainError("The protocol of a campaign is fixed: make a new campaign.", field="protocol")
         return self._after(campaign_update(campaign=campaign, by=_user(request), **values))
 
     @extend_schema(request=None, responses=CampaignSerializer)
@@ -252,12 +281,13 @@ class CampaignViewSet(
         for corpus in {row["corpus"] for row in rows}:
             if not Corpus.objects.visible_to(_user(request)).filter(pk=corpus.pk).exists():
                 raise DomainError(f"There is no corpus {corpus.pk}.", field="corpus")
-            wanted = sorted({row["row"] for row in rows if row["corpus"] == corpus})
+            own = [row for row in rows if row["corpus"] == corpus]
+            wanted = sorted({row[name] for row in own for name in PLACES if row[name] is not None})
             items |= {(corpus.pk, row): item for row, item in item_ensure(corpus=corpus, rows=wanted).items()}
         made = trials_add(
             campaign=campaign,
             by=_user(request),
-            trials=[TrialSpec(items[row.pop("corpus").pk, row.pop("row")], **row) for row in rows],
+            trials=[_spec(row, items) for row in rows],
         )
         return Response(TrialSerializer(made, many=True).data, status=status.HTTP_201_CREATED)
 

@@ -20,14 +20,13 @@ from simple_history.models import HistoricalRecords
 
 from accounts.models import Shared
 from corpora.models import Item, Taxonomy
+from labeling.protocols import protocol_choices
 from labeling.querysets import CampaignQuerySet, JudgementQuerySet, SlotQuerySet, TrialQuerySet
 
+PICTURES = ("item", "second", "reference")  # of a trial, by place
+TRIAL_PICTURES = tuple(f"trial__{name}" for name in PICTURES)
 SHARE = [MinValueValidator(0.0), MaxValueValidator(0.5)]
 RATE = [MinValueValidator(0.0), MaxValueValidator(1.0)]
-
-
-class Protocol(models.TextChoices):
-    VERIFY = "verify", "Verify labels: does the image contain these classes?"
 
 
 class CampaignState(models.TextChoices):
@@ -51,8 +50,17 @@ class Campaign(Shared):
     """
 
     name = models.CharField(max_length=160)
-    protocol = models.CharField(max_length=12, choices=Protocol, default=Protocol.VERIFY)
-    taxonomy = models.ForeignKey(Taxonomy, models.PROTECT, help_text="Names and glosses of the classes asked about")
+    protocol = models.CharField(max_length=12, choices=protocol_choices, default="verify")
+    taxonomy = models.ForeignKey(
+        Taxonomy,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        help_text="Names and glosses of the classes asked about, where the protocol asks about classes",
+    )
+    question = models.CharField(
+        max_length=200, blank=True, help_text="Asked under the pictures; empty: the protocol's own question"
+    )
     state = models.CharField(max_length=10, choices=CampaignState, default=CampaignState.DRAFT)
     purpose = models.TextField(blank=True, help_text="Shown at the end: what the labels are for")
     instructions = models.TextField(blank=True, help_text="Shown before the first trial")
@@ -69,6 +77,11 @@ class Campaign(Shared):
     gold_stop = models.FloatField(default=0.5, validators=RATE, help_text="Below this share right: no more trials")
     gold_minimum = models.PositiveSmallIntegerField(default=5, help_text="Gold answers before the bars apply")
     repeat_share = models.FloatField(default=0.0, validators=SHARE, help_text="Share of trials shown twice to a person")
+    block_minutes = models.PositiveSmallIntegerField(
+        default=30,
+        validators=[MinValueValidator(1)],
+        help_text="A break is due after this long; the trials between two breaks are a block",
+    )
     require_viewing = models.BooleanField(default=False, help_text="Refuse windows that fail the viewing check")
     show_agreement = models.BooleanField(default=False, help_text="Tell people their agreement with the majority")
     seed = models.PositiveBigIntegerField(default=0, help_text="Of trial order, sides, gold and repeat schedule")
@@ -108,15 +121,24 @@ class TrialState(models.TextChoices):
 
 
 class Trial(models.Model):
-    """An exhibit inside a campaign: one picture and the classes asked about."""
+    """An exhibit inside a campaign: one picture and the classes asked about, or one or two pictures to be rated.
+
+    Of two pictures the one with the lower id is the first, so that the same pair is asked about once.
+    """
 
     campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="trials")
-    item = models.ForeignKey(Item, models.PROTECT, related_name="trials")
+    item = models.ForeignKey(Item, models.PROTECT, related_name="trials", help_text="The first picture")
+    second = models.ForeignKey(Item, models.PROTECT, null=True, related_name="+", help_text="The second of a pair")
+    reference = models.ForeignKey(
+        Item, models.PROTECT, null=True, related_name="+", help_text="Shown beside them, not judged"
+    )
     kind = models.CharField(max_length=10, choices=TrialKind, default=TrialKind.ORDINARY)
     state = models.CharField(max_length=8, choices=TrialState, default=TrialState.OPEN)
     position = models.PositiveIntegerField(help_text="Order in which trials are handed out")
-    classes = models.JSONField(help_text="Class indices asked about, one or two, ascending")
-    expected = models.JSONField(null=True, blank=True, help_text="Gold and training: {class index: true|false}")
+    classes = models.JSONField(default=list, help_text="Class indices asked about, ascending; none for ratings")
+    expected = models.JSONField(
+        null=True, blank=True, help_text="Gold and training: {class index: true|false} or the zone {low, high}"
+    )
     explanation = models.CharField(max_length=500, blank=True, help_text="Training: why")
     repeat_of = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="repeats")
 
@@ -124,7 +146,13 @@ class Trial(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["campaign", "item", "kind", "classes"], name="trial_asked_once"),
+            models.UniqueConstraint(
+                fields=["campaign", "item", "kind", "classes"], condition=Q(second=None), name="trial_asked_once"
+            ),
+            models.UniqueConstraint(
+                fields=["campaign", "item", "second", "kind"], condition=~Q(second=None), name="trial_pair_asked_once"
+            ),
+            models.CheckConstraint(condition=Q(second=None) | Q(second__gt=F("item")), name="trial_pair_in_order"),
         ]
         indexes = [models.Index(fields=["campaign", "state", "position"])]
 
@@ -211,7 +239,7 @@ class Judgement(models.Model):
     person = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="judgements")
     key = models.UUIDField(default=uuid.uuid4, unique=True, help_text="Idempotency key, made by the page")
     kind = models.CharField(max_length=12, choices=JudgementKind, default=JudgementKind.ANSWER)
-    value = models.JSONField(default=dict, help_text="{class index: true|false}; empty unless kind is answer")
+    value = models.JSONField(default=dict, help_text="As the protocol has it, in trial order; empty unless an answer")
     presented_at = models.DateTimeField(help_text="When the picture was painted, by the page's clock")
     milliseconds = models.PositiveIntegerField(help_text="From paint to answer")
     viewing = models.JSONField(default=dict, help_text="Sides as shown, window, pixel ratio, zoom, input device")
@@ -247,7 +275,7 @@ class Skip(models.Model):
 
 
 class VerdictOutcome(models.TextChoices):
-    SETTLED = "settled", "Settled by majority"
+    SETTLED = "settled", "Settled"
     UNDECIDED = "undecided", "Still tied after every extra judgement"
     DROPPED = "dropped", "People could not tell"
 
@@ -258,8 +286,8 @@ class Verdict(models.Model):
     trial = models.OneToOneField(Trial, models.PROTECT, related_name="verdict")
     campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="verdicts")
     outcome = models.CharField(max_length=10, choices=VerdictOutcome)
-    value = models.JSONField(default=dict, help_text="{class index: true|false|null}; null where undecided")
-    counts = models.JSONField(default=dict, help_text="{class index: [yes, no]}")
+    value = models.JSONField(default=dict, help_text="As the protocol has it; empty when dropped")
+    counts = models.JSONField(default=dict, help_text="As the protocol has it: how many said what")
     n_judgements = models.PositiveSmallIntegerField()
     n_cannot_tell = models.PositiveSmallIntegerField(default=0)
     n_broken = models.PositiveSmallIntegerField(default=0)

@@ -14,9 +14,11 @@ from django.utils import timezone
 
 from accounts.models import User
 from corpora.models import Taxonomy
-from labeling.models import Campaign, Judgement, Participation, Slot, SlotState, TrialKind
+from labeling.models import PICTURES, Campaign, Judgement, Participation, Slot, SlotState, TrialKind
 from labeling.protocols import PROTOCOLS
-from labeling.protocols.verify import Action
+from labeling.protocols.base import Action
+
+REFERENCE = 2  # place of a trial's reference
 
 
 def class_names(taxonomy: Taxonomy) -> list[dict[str, Any]]:
@@ -30,20 +32,33 @@ def _classes(taxonomy_id: int, digest: str) -> list[dict[str, Any]]:
 
 
 def trial_card(slot: Slot, *, campaign: Campaign, person: User) -> dict[str, Any]:
-    """What is shown for a slot whose ``trial.item`` is loaded. Training trials carry their solution."""
-    trial, item = slot.trial, slot.trial.item
-    protocol = PROTOCOLS[campaign.protocol]
+    """What is shown for a slot whose trial's pictures are loaded. Training trials carry their solution.
+
+    ``pictures`` stand in shown order; ``place`` is where each stands in the trial.
+    """
+    trial, protocol = slot.trial, PROTOCOLS[campaign.protocol]
     order = protocol.shown_order(trial.classes, seed=campaign.seed, person=person.pk, trial=trial.pk)
+    places = order if protocol.n_pictures == 2 else [0]
     card: dict[str, Any] = {
         "slot": slot.pk,
-        "image": reverse("labeling:image", args=[slot.pk]),
-        "width": item.width,
-        "height": item.height,
-        "classes": protocol.present(order, class_names(campaign.taxonomy)),
+        "pictures": [_picture(slot, place) for place in places],
+        "reference": _picture(slot, REFERENCE) if trial.reference_id else None,
+        "variant": protocol.variant(trial.classes),
+        **protocol.present(order, class_names(campaign.taxonomy) if campaign.taxonomy else []),
     }
     if trial.kind == TrialKind.TRAINING:
         card["training"] = {"expected": trial.expected, "explanation": trial.explanation}
     return card
+
+
+def _picture(slot: Slot, place: int) -> dict[str, Any]:
+    item = getattr(slot.trial, PICTURES[place])
+    return {
+        "place": place,
+        "image": reverse("labeling:image", args=[slot.pk, place]),
+        "width": item.width,
+        "height": item.height,
+    }
 
 
 def trial_cards(slots: Iterable[Slot], *, campaign: Campaign, person: User) -> list[dict[str, Any]]:
@@ -82,7 +97,7 @@ def person_statistics(*, campaign: Campaign, person: User) -> dict[str, Any]:
         "answers": len(times),
         "median_seconds": times[len(times) // 2] / 1000 if times else None,
     }
-    if campaign.show_agreement:
+    if campaign.show_agreement and campaign.taxonomy_id:
         settled = rows.counted().filter(kind="answer", trial__verdict__outcome="settled")
         pairs = list(settled.values_list("value", "trial__verdict__value"))
         agreed = sum(value[key] == verdict[key] for value, verdict in pairs for key in value)

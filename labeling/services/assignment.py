@@ -10,11 +10,22 @@ from hashlib import blake2b
 from random import Random
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from accounts.errors import Denied, Gone
 from accounts.models import User
-from labeling.models import Campaign, CampaignState, Judgement, Participation, Slot, SlotState, Trial, TrialKind
+from labeling.models import (
+    PICTURES,
+    Campaign,
+    CampaignState,
+    Judgement,
+    Participation,
+    Slot,
+    SlotState,
+    Trial,
+    TrialKind,
+)
 from labeling.services import statements
 
 MOST_HELD = 8  # trials one person may hold ahead
@@ -152,19 +163,20 @@ def _own_slot(campaign: Campaign, trial: Trial, person: User) -> Slot:
 def _training_slots(participation: Participation, person: User, wanted: int) -> list[Slot]:
     campaign = participation.campaign
     trials = Trial.objects.filter(campaign=campaign, kind=TrialKind.TRAINING).exclude(slots__person=person)
-    chosen = trials.select_related("item").order_by("position", "pk")[:wanted]
+    chosen = trials.select_related(*PICTURES).order_by("position", "pk")[:wanted]
     return [_own_slot(campaign, trial, person) for trial in chosen]
 
 
 def _gold_slot(campaign: Campaign, person: User) -> Slot | None:
-    """A gold trial that the person has not had and whose picture they have not judged as an ordinary one."""
-    seen = Slot.objects.filter(campaign=campaign, person=person).values("trial__item")
-    trials = Trial.objects.filter(campaign=campaign, kind=TrialKind.GOLD, state="open").exclude(item__in=seen)
+    """A gold trial that the person has not had and whose question they have not been asked as an ordinary one."""
+    own = Slot.objects.filter(campaign=campaign, person=person)
+    same = own.filter(trial__item=OuterRef("item")).filter(Q(trial__second=OuterRef("second")) | Q(trial__second=None))
+    trials = Trial.objects.filter(campaign=campaign, kind=TrialKind.GOLD, state="open").exclude(Exists(same))
     ids = list(trials.order_by("pk").values_list("pk", flat=True))
     if not ids:
         return None
     chosen = _draw(campaign.seed, person.pk, "which gold", len(ids)).choice(ids)
-    return _own_slot(campaign, Trial.objects.select_related("item").get(pk=chosen), person)
+    return _own_slot(campaign, Trial.objects.select_related(*PICTURES).get(pk=chosen), person)
 
 
 def _repeat_slot(campaign: Campaign, person: User) -> Slot | None:
@@ -180,8 +192,9 @@ def _repeat_slot(campaign: Campaign, person: User) -> Slot | None:
     trial, _ = Trial.objects.get_or_create(
         campaign=campaign,
         item_id=original.item_id,
+        second_id=original.second_id,
         kind=TrialKind.REPEAT,
         classes=original.classes,
-        defaults={"position": original.position, "repeat_of": original},
+        defaults={"position": original.position, "repeat_of": original, "reference_id": original.reference_id},
     )
     return _own_slot(campaign, trial, person)

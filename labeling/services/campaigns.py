@@ -1,7 +1,7 @@
 """Campaigns and their trials: create, change, open, pause, close, add, drop."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -34,8 +34,9 @@ from labeling.signals import campaign_closed
 log = structlog.get_logger()
 
 SETTINGS = (
-    "purpose", "instructions", "consent", "overlap", "extra_slots", "lease_seconds", "gold_share", "gold_warn",
-    "gold_stop", "gold_minimum", "repeat_share", "require_viewing", "show_agreement", "seed", "is_public",
+    "purpose", "instructions", "consent", "question", "block_minutes", "overlap", "extra_slots", "lease_seconds",
+    "gold_share", "gold_warn", "gold_stop", "gold_minimum", "repeat_share", "require_viewing", "show_agreement", "seed",
+    "is_public",
 )  # fmt: skip
 FIXED_ONCE_OPEN = ("overlap", "seed")
 
@@ -45,22 +46,33 @@ class TrialSpec:
     """A trial to be asked.
 
     Attributes:
-        item: the picture.
-        classes: the one or two class indices asked about, in any order.
+        item: the picture, or the first of two.
+        classes: the one or two class indices asked about, in any order; none for ratings and comparisons.
         kind: ordinary, control, gold or training.
-        expected: gold and training: {class index: true|false}.
+        expected: gold and training: the right answers in the protocol's own form, such as {class index: true|false} or
+            {"low", "high"}; of a pair for ``item`` against ``second``.
         explanation: training: why.
+        second: the second picture of a pair. The trial keeps the one with the lower id as its first.
+        reference: a picture shown beside them.
     """
 
     item: Item
-    classes: Sequence[int]
+    classes: Sequence[int] = ()
     kind: str = "ordinary"
-    expected: Mapping[int | str, bool] | None = None
+    expected: Mapping[Any, Any] | None = None
     explanation: str = ""
+    second: Item | None = None
+    reference: Item | None = None
 
 
 def campaign_create(
-    *, name: str, taxonomy: Taxonomy, by: User, overlap: int = 5, protocol: str = "verify", **options: Any
+    *,
+    name: str,
+    by: User,
+    taxonomy: Taxonomy | None = None,
+    overlap: int = 5,
+    protocol: str = "verify",
+    **options: Any,
 ) -> Campaign:
     """Make a campaign in draft; ``options`` are the settings of ``Campaign`` by field name.
 
@@ -103,6 +115,14 @@ def _require_known(options: Mapping[str, Any]) -> None:
 
 
 def _clean(campaign: Campaign) -> None:
+    protocol = PROTOCOLS.get(campaign.protocol)
+    if protocol is None:
+        raise DomainError(
+            f'There is no protocol "{campaign.protocol}": choose from {", ".join(PROTOCOLS)}.', field="protocol"
+        )
+    if protocol.needs_taxonomy != (campaign.taxonomy_id is not None):
+        must = "asks about classes: name their taxonomy" if protocol.needs_taxonomy else "asks about no classes"
+        raise DomainError(f'The protocol "{protocol.name}" {must}.', field="taxonomy")
     if campaign.gold_stop > campaign.gold_warn:
         raise DomainError(
             f"The bar that stops ({campaign.gold_stop}) must not lie above the one that warns ({campaign.gold_warn}).",
@@ -180,24 +200,35 @@ def trials_add(*, campaign: Campaign, trials: Sequence[TrialSpec], by: User | No
     known = _trials_known(campaign, {spec.item.pk for spec in cleaned})
     fresh = {_ask(spec): spec for spec in cleaned if _ask(spec) not in known}
     made = _trials_create(campaign, list(fresh.values()))
-    known.update({(trial.item_id, trial.kind, tuple(trial.classes)): trial for trial in made})
+    known.update({_asked(trial): trial for trial in made})
     if locked.state == CampaignState.COMPLETE and any(trial.kind in SHARED_KINDS for trial in made):
         settling.campaign_reopen(campaign)
     return [known[_ask(spec)] for spec in cleaned]
 
 
-def _ask(spec: TrialSpec) -> tuple[int, str, tuple[int, ...]]:
-    return spec.item.pk, spec.kind, tuple(spec.classes)
+Asked = tuple[int, int | None, str, tuple[int, ...]]
 
 
-def _trials_known(campaign: Campaign, items: set[int]) -> dict[tuple[int, str, tuple[int, ...]], Trial]:
-    rows = Trial.objects.filter(campaign=campaign, item__in=items)
-    return {(trial.item_id, trial.kind, tuple(trial.classes)): trial for trial in rows}
+def _ask(spec: TrialSpec) -> Asked:
+    return spec.item.pk, spec.second and spec.second.pk, spec.kind, tuple(spec.classes)
+
+
+def _asked(trial: Trial) -> Asked:
+    return trial.item_id, trial.second_id, trial.kind, tuple(trial.classes)
+
+
+def _trials_known(campaign: Campaign, items: set[int]) -> dict[Asked, Trial]:
+    return {_asked(trial): trial for trial in Trial.objects.filter(campaign=campaign, item__in=items)}
 
 
 def _spec_clean(campaign: Campaign, spec: TrialSpec) -> TrialSpec:
     protocol = PROTOCOLS[campaign.protocol]
-    classes = protocol.clean_classes(spec.classes, campaign.taxonomy.n_classes)
+    classes = protocol.clean_classes(spec.classes, campaign.taxonomy.n_classes if campaign.taxonomy else 0)
+    if (spec.second is not None) != (protocol.n_pictures == 2):
+        shown = "two pictures" if protocol.n_pictures == 2 else "one picture"
+        raise DomainError(f'The protocol "{protocol.name}" shows {shown} in a trial.', field="second")
+    if spec.second is not None and spec.second.pk == spec.item.pk:
+        raise DomainError("A pair must be of two different pictures.", field="second")
     if spec.kind not in TrialKind.values or spec.kind == TrialKind.REPEAT:
         raise DomainError(f'"{spec.kind}" is no kind of trial that can be added: ordinary, control, gold or training.')
     needs_answer = spec.kind in {TrialKind.GOLD, TrialKind.TRAINING}
@@ -206,8 +237,13 @@ def _spec_clean(campaign: Campaign, spec: TrialSpec) -> TrialSpec:
         raise DomainError(f"A trial of kind {spec.kind} {must}.", field="expected")
     expected = None
     if spec.expected is not None:
-        expected = protocol.clean_value(classes, "answer", {str(key): value for key, value in spec.expected.items()})
-    return TrialSpec(spec.item, classes, str(spec.kind), expected, spec.explanation.strip())
+        expected = protocol.clean_expected(classes, spec.expected)
+    kept = TrialSpec(
+        spec.item, classes, str(spec.kind), expected, spec.explanation.strip(), spec.second, spec.reference
+    )
+    if spec.second is not None and spec.second.pk < spec.item.pk:
+        return replace(kept, item=spec.second, second=spec.item, expected=expected and protocol.mirrored(expected))
+    return kept
 
 
 def _trials_create(campaign: Campaign, specs: list[TrialSpec]) -> list[Trial]:
@@ -221,6 +257,8 @@ def _trials_create(campaign: Campaign, specs: list[TrialSpec]) -> list[Trial]:
         Trial(
             campaign=campaign,
             item=spec.item,
+            second=spec.second,
+            reference=spec.reference,
             kind=spec.kind,
             position=next(in_turn) if spec.kind == TrialKind.TRAINING else position,
             classes=spec.classes,
@@ -241,20 +279,23 @@ def _trials_create(campaign: Campaign, specs: list[TrialSpec]) -> list[Trial]:
     return made
 
 
-def gold_add(*, trial: Trial, by: User, expected: Mapping[int | str, bool] | None = None) -> Trial:
+def gold_add(*, trial: Trial, by: User, expected: Mapping[Any, Any] | None = None) -> Trial:
     """Make a gold trial of an ordinary one: with the answer given, or with what its verdict says.
 
     Raises:
         DomainError: neither an answer nor a settled verdict without ties.
     """
+    protocol = PROTOCOLS[trial.campaign.protocol]
     if expected is None:
         verdict = Verdict.objects.filter(trial=trial, outcome=VerdictOutcome.SETTLED).first()
         if verdict is None:
             raise DomainError("This trial has no settled verdict: give the expected answer.", field="expected")
-        expected = verdict.value
-    spec = TrialSpec(trial.item, trial.classes, TrialKind.GOLD, expected)
+        expected = protocol.expected_of(verdict.value)
+    spec = TrialSpec(
+        trial.item, trial.classes, TrialKind.GOLD, expected, second=trial.second, reference=trial.reference
+    )
     gold = trials_add(campaign=trial.campaign, trials=[spec], by=by)[0]
-    wanted = {str(key): value for key, value in expected.items()}
+    wanted = protocol.clean_expected(trial.classes, expected)
     if gold.expected != wanted or gold.state != TrialState.OPEN:
         Trial.objects.filter(pk=gold.pk).update(expected=wanted, state=TrialState.OPEN)
         gold.expected, gold.state = wanted, TrialState.OPEN

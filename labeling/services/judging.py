@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.errors import Conflict, Denied, DomainError, Gone
 from accounts.models import User
 from labeling.models import (
+    TRIAL_PICTURES,
     Campaign,
     CampaignState,
     Judgement,
@@ -280,7 +281,7 @@ def judgement_undo(*, campaign: Campaign, person: User, key: UUID | None = None)
     if trial.kind in SHARED_KINDS:
         trials_settle(campaign=campaign, trials=[trial])
     log.info("judgement_undone", judgement=latest.pk, person=person.pk)
-    return Slot.objects.select_related("trial__item").get(pk=latest.slot_id)
+    return Slot.objects.select_related(*TRIAL_PICTURES).get(pk=latest.slot_id)
 
 
 def _undone_before(recent: list[Judgement], person: User, key: UUID) -> Slot | None:
@@ -289,7 +290,7 @@ def _undone_before(recent: list[Judgement], person: User, key: UUID) -> Slot | N
     if superseded is None:
         return None
     held = Slot.objects.filter(pk=superseded.slot_id, person=person, state=SlotState.LEASED)
-    return held.select_related("trial__item").first()
+    return held.select_related(*TRIAL_PICTURES).first()
 
 
 def _require_undoable(participation: Participation, trial: Trial) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from labeling.models import Campaign, CampaignState, Slot, SlotState, Trial, TrialState, Verdict, VerdictOutcome
 from labeling.protocols import PROTOCOLS
-from labeling.protocols.verify import Ruling
+from labeling.protocols.base import Ruling
 from labeling.services import statements
 from labeling.signals import campaign_complete, trial_ended, verdicts_changed
 
@@ -30,7 +30,7 @@ MANY = 10_000  # no cap: more judgements than a trial can have
 class _Tally:
     """The shared slots of one trial: ballots that count, ids of slots still awaited, the highest number used."""
 
-    ballots: list[tuple[str, dict[str, bool]]]
+    ballots: list[tuple[str, dict[str, Any]]]
     pending: list[int]
     last_number: int = -1
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from corpora.models import Item, Taxonomy
-from labeling.models import Campaign, Participation, Slot, Trial
+from labeling.models import PICTURES, Campaign, Participation, Slot, Trial
 
 PARTICIPATION = ("id", "campaign_id", "person_id", "consented_at", "trained_at", "stopped_at", "served", "viewing")
 CAMPAIGN = (
@@ -32,6 +32,8 @@ TRIAL = (
     "id",
     "campaign_id",
     "item_id",
+    "second_id",
+    "reference_id",
     "kind",
     "state",
     "position",
@@ -55,7 +57,7 @@ SELECT {_columns("p", PARTICIPATION)}, {_columns("c", CAMPAIGN)}, t.digest,
     EXISTS (SELECT 1 FROM labeling_exclusion e WHERE e.participation_id = p.id AND e.lifted_at IS NULL)
 FROM labeling_participation p
 JOIN labeling_campaign c ON c.id = p.campaign_id
-JOIN corpora_taxonomy t ON t.id = c.taxonomy_id
+LEFT JOIN corpora_taxonomy t ON t.id = c.taxonomy_id
 WHERE p.campaign_id = %s AND p.person_id = %s
 """  # noqa: S608 - names of columns, nobody's input
 
@@ -81,10 +83,13 @@ WHERE s.is_shared AND s.trial_id IN ({places})
 HELD_COUNT = "SELECT count(*) FROM labeling_slot WHERE campaign_id = %s AND person_id = %s AND state = 'leased'"
 
 HELD = f"""
-SELECT {_columns("s", SLOT)}, {_columns("t", TRIAL)}, {_columns("i", ITEM)}
+SELECT {_columns("s", SLOT)}, {_columns("t", TRIAL)},
+    {_columns("i", ITEM)}, {_columns("i2", ITEM)}, {_columns("i3", ITEM)}
 FROM labeling_slot s
 JOIN labeling_trial t ON t.id = s.trial_id
 JOIN corpora_item i ON i.id = t.item_id
+LEFT JOIN corpora_item i2 ON i2.id = t.second_id
+LEFT JOIN corpora_item i3 ON i3.id = t.reference_id
 WHERE s.campaign_id = %s AND s.person_id = %s AND s.state = 'leased'
 ORDER BY s.leased_until, s.position, s.id
 """  # noqa: S608 - names of columns, nobody's input
@@ -153,7 +158,8 @@ def participation_locked(campaign_id: int, person_id: int) -> Participation | No
     row, cut = rows[0], len(PARTICIPATION)
     participation: Participation = _instance(Participation, PARTICIPATION, row[:cut])
     campaign: Campaign = _instance(Campaign, CAMPAIGN, row[cut : cut + len(CAMPAIGN)])
-    campaign.taxonomy = _instance(Taxonomy, ("id", "digest"), (campaign.taxonomy_id, row[-2]))
+    if campaign.taxonomy_id is not None:
+        campaign.taxonomy = _instance(Taxonomy, ("id", "digest"), (campaign.taxonomy_id, row[-2]))
     participation.campaign = campaign
     participation.is_excluded = bool(row[-1])
     return participation
@@ -192,11 +198,14 @@ def held_count(campaign_id: int, person_id: int) -> int:
 
 
 def held_read(campaign_id: int, person_id: int) -> list[Slot]:
-    """What a person holds, with trial and item, in the order in which it was handed out."""
+    """What a person holds, with trial and pictures, in the order in which it was handed out."""
     slots = []
     for row in _all(HELD, [campaign_id, person_id]):
         slot = _slot(row)
-        slot.trial.item = _instance(Item, ITEM, row[-len(ITEM) :])
+        for place, name in enumerate(PICTURES):
+            end = len(row) - (len(PICTURES) - 1 - place) * len(ITEM)
+            values = row[end - len(ITEM) : end]
+            setattr(slot.trial, name, None if values[0] is None else _instance(Item, ITEM, values))
         slots.append(slot)
     return slots
 

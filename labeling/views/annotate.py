@@ -22,7 +22,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.errors import DomainError, Gone
 from accounts.models import User
 from accounts.services import preferences_update
-from labeling.models import Campaign, CampaignState, Invite, Participation, Slot, SlotState
+from labeling.models import PICTURES, TRIAL_PICTURES, Campaign, CampaignState, Invite, Participation, Slot, SlotState
 from labeling.presentation import (
     key_bindings,
     person_progress,
@@ -31,7 +31,7 @@ from labeling.presentation import (
     trial_card,
     trial_cards,
 )
-from labeling.protocols.verify import action_names, actions
+from labeling.protocols import PROTOCOLS
 from labeling.querysets import exclusion_in_force
 from labeling.services import (
     Answer,
@@ -117,7 +117,9 @@ def label(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("labeling:thanks", pk)
     if part.consented_at is None:
         return render(request, "labeling/consent.html", {"campaign": campaign})
-    every = {action.name: action for count in (1, 2) for action in actions(count)}.values()
+    protocol = PROTOCOLS[campaign.protocol]
+    variants = protocol.variants()
+    every = {action.name: action for actions in variants.values() for action in actions}.values()
     setup = {
         "campaign": campaign.pk,
         "person": person.pk,
@@ -127,12 +129,15 @@ def label(request: HttpRequest, pk: int) -> HttpResponse:
         "keys": key_bindings(person, every),
         "zoom": person.preferences.get("labelZoom"),
         "actions": {
-            str(count): [
-                {"name": a.name, "label": a.label, "kind": a.kind, "code": a.code, "answer": a.answer}
-                for a in actions(count)
+            variant: [
+                {"name": a.name, "label": a.label, "kind": a.kind, "code": a.code, "answer": a.answer} for a in actions
             ]
-            for count in (1, 2)
+            for variant, actions in variants.items()
         },
+        "protocol": protocol.name,
+        "question": campaign.question or protocol.question,
+        "scale": protocol.scale(),
+        "blockMinutes": campaign.block_minutes,
         "progress": person_progress(campaign=campaign, person=person),
     }
     return render(request, "labeling/annotate.html", {"campaign": campaign, "setup": setup})
@@ -158,17 +163,20 @@ def thanks(request: HttpRequest, pk: int) -> HttpResponse:
 
 @login_required
 @require_GET
-def image(request: HttpRequest, pk: int) -> FileResponse:
-    """The picture of a slot: for whoever holds or answered it, and for those who may see the campaign.
+def image(request: HttpRequest, pk: int, place: int) -> FileResponse:
+    """A picture of a slot: for whoever holds or answered it, and for those who may see the campaign.
 
     The address names the slot alone, so that it tells nothing of the file.
     """
     person = _person(request)
-    slot = get_object_or_404(Slot.objects.select_related("trial__item"), pk=pk)
+    slot = get_object_or_404(Slot.objects.select_related(*TRIAL_PICTURES), pk=pk)
     holds = slot.person_id == person.pk and slot.state in {SlotState.LEASED, SlotState.DONE}
     if not holds and not Campaign.objects.visible_to(person).filter(pk=slot.campaign_id).exists():
         raise Http404("no such picture")
-    file = slot.trial.item.image
+    item = getattr(slot.trial, PICTURES[place]) if place < len(PICTURES) else None
+    if item is None:
+        raise Http404("no such picture")
+    file = item.image
     kind = mimetypes.guess_type(str(file.name))[0] or "application/octet-stream"
     response = FileResponse(file.open("rb"), content_type=kind)
     response["X-Content-Type-Options"] = "nosniff"
@@ -306,7 +314,8 @@ def preferences(request: HttpRequest, pk: int, body: dict[str, Any]) -> dict[str
     person = _person(request)
     changes: dict[str, Any] = {}
     if "keys" in body:
-        changes["keys"] = _keys_clean(body["keys"])
+        campaign = get_object_or_404(Campaign.objects.only("protocol"), pk=pk)
+        changes["keys"] = person.preferences.get("keys", {}) | _keys_clean(body["keys"], campaign.protocol)
     if "zoom" in body:
         if body["zoom"] not in {"natural", "fit"}:
             raise DomainError('zoom is "natural" or "fit".', field="zoom")
@@ -315,14 +324,16 @@ def preferences(request: HttpRequest, pk: int, body: dict[str, Any]) -> dict[str
     return {"saved": sorted(changes)}
 
 
-def _keys_clean(keys: object) -> dict[str, str]:
+def _keys_clean(keys: object, protocol: str) -> dict[str, str]:
     """Key bindings as kept: one key per action, and no key twice among the actions of one trial."""
-    if not isinstance(keys, dict) or set(keys) - set(action_names()):
-        raise DomainError(f"keys must bind {', '.join(action_names())}.", field="keys")
+    variants = PROTOCOLS[protocol].variants().values()
+    names = dict.fromkeys(action.name for actions in variants for action in actions)
+    if not isinstance(keys, dict) or set(keys) - set(names):
+        raise DomainError(f"keys must bind {', '.join(names)}.", field="keys")
     if not all(isinstance(code, str) and 0 < len(code) <= LONGEST_KEY and code.isalnum() for code in keys.values()):
         raise DomainError("Each key must be the name of a key position such as ArrowLeft or KeyC.", field="keys")
-    for count in (1, 2):
-        codes = [keys.get(action.name, action.code) for action in actions(count)]
+    for actions in variants:
+        codes = [keys.get(action.name, action.code) for action in actions]
         doubled = next((code for code in codes if codes.count(code) > 1), None)
         if doubled:
             raise DomainError(f"{doubled} is bound to two actions: choose another key for one of them.", field="keys")

@@ -153,17 +153,17 @@ async function show() {
   }
   cards(trial);
   const waited = setTimeout(() => { stage.clear(); placeholder("Loading the picture …"); }, 80);
-  let image = null;
+  let images = null;
   try {
-    image = await pictures.get(trial);
+    images = await pictures.get(trial);
   } catch {
     state.failed.add(trial.slot);
   }
   clearTimeout(waited);
   if (state.queue[0] !== trial) return;
-  if (image) {
+  if (images) {
     $("placeholder").hidden = true;
-    stage.show(image, trial);
+    stage.show(images[0], trial.pictures[0]);
   } else {
     stage.clear();
     placeholder("The picture does not load. Answer “Broken image”, or skip it.");
@@ -198,8 +198,7 @@ function cards(trial) {
 }
 
 function actions() {
-  const count = state.queue[0]?.classes.length ?? 2;
-  return setup.actions[String(count)];
+  return setup.actions[state.queue[0]?.variant] ?? Object.values(setup.actions)[0];
 }
 
 function progress() {
@@ -391,7 +390,7 @@ function openKeys() {
 }
 
 function drawKeys() {
-  const both = [...setup.actions["2"], ...setup.actions["1"]];
+  const both = Object.values(setup.actions).reverse().flat();
   const unique = both.filter((action, index) => both.findIndex(({ name }) => name === action.name) === index);
   $("keys-list").replaceChildren(...unique.map((action) => {
     const row = document.createElement("div");

@@ -16,25 +16,30 @@ export function reconcile(queue, held, answered) {
 
 const TRIES = 3;
 
-/** Pictures by slot, fetched and decoded once. */
+/** Everything a trial shows: its pictures from left to right, then the reference if there is one. */
+export function picturesOf(trial) {
+  return trial.reference ? [...trial.pictures, trial.reference] : trial.pictures;
+}
+
+/** The pictures of each slot, in shown order and the reference last, fetched and decoded once. */
 export class Pictures {
   constructor(makeImage = () => new Image()) {
     this.makeImage = makeImage;
     this.images = new Map();
   }
 
-  /** A promise of the decoded <img> of a trial; rejects when it cannot be shown. */
+  /** A promise of the decoded <img>s of a trial; rejects when one cannot be shown. */
   get(trial) {
-    if (!this.images.has(trial.slot)) this.images.set(trial.slot, this.fetch(trial));
+    if (!this.images.has(trial.slot)) this.images.set(trial.slot, Promise.all(picturesOf(trial).map((picture) => this.fetch(picture))));
     return this.images.get(trial.slot);
   }
 
-  async fetch(trial) {
+  async fetch(picture) {
     for (let attempt = 1; ; attempt += 1) {
       const image = this.makeImage();
       image.decoding = "sync";
       image.draggable = false;
-      image.src = attempt === 1 ? trial.image : `${trial.image}?try=${attempt}`;
+      image.src = attempt === 1 ? picture.image : `${picture.image}?try=${attempt}`;
       try {
         await image.decode();
         return image;

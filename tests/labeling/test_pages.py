@@ -99,7 +99,9 @@ class TestRequests:
         client = client_of(person)
         first = post(client, "next", campaign).json()
         assert first["state"] == "open"
-        assert [sorted(trial) for trial in first["trials"]] == [["classes", "height", "image", "slot", "width"]] * 3
+        assert [sorted(trial) for trial in first["trials"]] == [
+            ["classes", "pictures", "reference", "slot", "variant"]
+        ] * 3
         slot = first["trials"][0]["slot"]
         reply = post(client, "answer", campaign, **answer(slot)).json()
         assert reply["recorded"] == {"slot": slot, "created": True}
@@ -198,7 +200,7 @@ class TestPictures:
         self, campaign: Campaign, person: User, researcher: User, other_researcher: User
     ) -> None:
         slot = slots_lease(campaign=campaign, person=person)[0]
-        address = reverse("labeling:image", args=[slot.pk])
+        address = reverse("labeling:image", args=[slot.pk, 0])
         reply = client_of(person).get(address)
         assert b"".join(reply.streaming_content)[:4] == b"\x89PNG"
         assert reply["X-Content-Type-Options"] == "nosniff"

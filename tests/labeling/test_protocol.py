@@ -1,15 +1,19 @@
 """The verify protocol: sides, values, rulings."""
 
 from itertools import product
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from accounts.errors import DomainError
-from labeling.protocols import PROTOCOLS, verify
+from labeling.protocols import PROTOCOLS
 from labeling.services.assignment import is_scheduled
 
+verify = PROTOCOLS["verify"]
 BALLOTS = st.lists(
     st.one_of(
         st.tuples(st.just("answer"), st.fixed_dictionaries({"3": st.booleans(), "7": st.booleans()})),
@@ -27,16 +31,18 @@ def test_sides_are_even_and_stay() -> None:
 
 
 def test_every_default_key_is_used_once_per_trial() -> None:
-    for count in (1, 2):
-        codes = [action.code for action in verify.actions(count)]
-        assert len(set(codes)) == len(codes)
-    answers = {action.answer for action in verify.actions(2) if action.kind == "answer"}
+    for protocol in PROTOCOLS.values():
+        for actions in protocol.variants().values():
+            codes = [action.code for action in actions]
+            assert len(set(codes)) == len(codes)
+    answers = {action.answer for action in verify.variants()["two"] if action.kind == "answer"}
     assert answers == set(product([True, False], repeat=2))
 
 
 def test_synonyms_do_not_repeat_the_name() -> None:
     names = [{"name": "cat", "synonyms": ["cat", "feline"], "gloss": "g"}]
-    assert verify.present([0], names) == [{"index": 0, "name": "cat", "synonyms": ["feline"], "gloss": "g"}]
+    cards = [{"index": 0, "name": "cat", "synonyms": ["feline"], "gloss": "g"}]
+    assert verify.present([0], names) == {"classes": cards}
 
 
 @given(BALLOTS)
@@ -73,6 +79,70 @@ def test_schedule_keeps_its_share_in_every_block(share: float, seed: int, person
     assert [sum(flags[start : start + length]) for start in range(0, 4 * length, length)] == [1, 1, 1, 1]
 
 
-def test_every_protocol_is_whole() -> None:
-    needed = {"shown_order", "present", "actions", "clean_value", "clean_classes", "matches", "decide"}
-    assert all(needed <= set(dir(protocol)) for protocol in PROTOCOLS.values())
+ANSWERS = {
+    "verify": ([3, 7], {"3": True, "7": False}),
+    "compare": ([], {"value": 35.5}),
+    "forced": ([], {"value": -1}),
+    "ccr": ([], {"value": 2}),
+    "acr": ([], {"value": 4}),
+    "continuous": ([], {"value": 62}),
+}
+
+
+def _verdict(value: dict[str, Any]) -> dict[str, Any]:
+    return {"mean": value["value"], "std": 1.0} if "value" in value else value
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_takes_an_answer_to_its_verdict(name: str) -> None:
+    protocol = PROTOCOLS[name]
+    classes, value = ANSWERS[name]
+    order = protocol.shown_order(classes, seed=1, person=2, trial=3)
+    kept = protocol.clean_value(classes, "answer", value)
+    assert kept == value
+    assert protocol.matches(kept, protocol.clean_expected(classes, protocol.expected_of(_verdict(kept))))
+    assert protocol.pressed(kept, order)
+    ruling = protocol.decide(classes, [("answer", kept)] * 3, overlap=3, cap=5)
+    assert ruling.outcome == "settled"
+    assert protocol.words(ruling.value)
+    assert protocol.decide(classes, [("answer", kept)] * 2, overlap=3, cap=5).missing == 1
+    assert protocol.decide(classes, [("broken", {})] * 2, overlap=3, cap=5).outcome == "dropped"
+
+
+@pytest.mark.parametrize("name", ["compare", "forced", "ccr"])
+def test_a_comparison_means_the_same_on_either_side(name: str) -> None:
+    protocol = PROTOCOLS[name]
+    better_first = {"value": protocol.clean_answer([], {"value": 1})["value"] * (60 if name == "compare" else 1)}
+    for order in ([0, 1], [1, 0]):
+        assert protocol.chose_left(better_first, order) is (order[0] == 0)
+        assert protocol.pressed(better_first, order).startswith("-") is (order[0] == 0)
+    assert protocol.mirrored(protocol.mirrored(better_first)) == better_first
+    assert protocol.chose_left(protocol.mirrored(better_first), [0, 1]) is False
+
+
+def test_the_zone_of_uncertainty_prefers_neither() -> None:
+    compare = PROTOCOLS["compare"]
+    assert [compare.chose_left({"value": value}, [0, 1]) for value in (21, 20, 0, -20, -21)] == [
+        True, None, None, None, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("compare", {"value": 101}), ("compare", {"value": float("nan")}), ("compare", {"value": True}),
+        ("forced", {"value": 0.5}), ("ccr", {"value": 4}), ("acr", {"value": 0}), ("continuous", {"value": "60"}),
+        ("continuous", {}), ("acr", {"value": 3, "more": 1}),
+    ],
+)  # fmt: skip
+def test_numbers_off_the_scale_are_refused(name: str, value: dict[str, object]) -> None:
+    with pytest.raises(DomainError):
+        PROTOCOLS[name].clean_value([], "answer", value)
+
+
+def test_a_mean_has_its_t_interval() -> None:
+    values = [4.0, 5.0, 3.0, 4.0]
+    ruling = PROTOCOLS["acr"].decide([], [("answer", {"value": value}) for value in values], overlap=4, cap=6)
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert ruling.value == pytest.approx({"mean": 4.0, "std": np.std(values, ddof=1), "n": 4, "low": low, "high": high})
+    assert ruling.counts == {"3": 1, "4": 2, "5": 1}

@@ -1,0 +1,195 @@
+"""What every protocol is made of.
+
+Picture: a trial shows one, or two side by side, and where the campaign has them a reference.
+Place: 0 and 1 are a trial's first and second picture, 2 its reference, wherever a person sees them.
+Shown order: what a person sees from left to right, drawn from the campaign's seed, the person and the trial, so that it
+is the same after a reload and can be recomputed by anybody.
+Action: what one key does; an answer action carries an answer in shown order.
+Ballot: (kind, value) of a judgement that counts. Ruling: what a trial's ballots amount to.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import ceil
+from typing import Any, Literal
+
+from accounts.errors import DomainError
+from labeling.psychometrics import majority
+
+Outcome = Literal["settled", "undecided", "dropped", "waiting", "more"]
+Ballots = Sequence[tuple[str, Mapping[str, Any]]]
+Level = Literal["nominal", "ordinal", "interval"]
+
+UNABLE = {"cannot_tell", "broken"}
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a person may do. ``answer`` is in shown order and of the protocol's own form; None where the action
+    gives none."""
+
+    name: str
+    label: str
+    code: str  # default key, by position: KeyboardEvent.code
+    kind: Literal["answer", "cannot_tell", "broken", "skip", "undo", "zoom", "flicker", "move", "submit"]
+    answer: Any = None
+
+
+COMMON = (
+    Action("cannot_tell", "Cannot tell", "KeyC", "cannot_tell"),
+    Action("broken", "Broken image", "KeyB", "broken"),
+    Action("skip", "Skip", "KeyS", "skip"),
+    Action("undo", "Undo", "Backspace", "undo"),
+    Action("zoom", "Zoom", "KeyZ", "zoom"),
+)
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What to do with a trial, and its verdict once it has ended.
+
+    outcome        "waiting"/"more": ``missing`` judgements are still required; else the verdict's outcome
+    value, counts  of the protocol's own form, as ``Verdict`` keeps them
+    """
+
+    outcome: Outcome
+    missing: int
+    value: dict[str, Any]
+    counts: dict[str, Any]
+    n_judgements: int
+    n_cannot_tell: int
+    n_broken: int
+
+    @property
+    def is_final(self) -> bool:
+        return self.outcome in {"settled", "undecided", "dropped"}
+
+
+class Protocol:
+    """How people are asked, and what their answers amount to. One folder a protocol, found by its name.
+
+    Beside the Python module a folder holds ``page/``: ``answer.html`` (the controls under the stage) and ``answer.js``
+    (a module that turns keys and pointers into answers), with ``consent.html`` (what to do, in general).
+
+    Attributes:
+        n_pictures: pictures judged in a trial: 1 or 2.
+        needs_taxonomy: asks about classes of a label space.
+        level: of measurement, for the agreement between people.
+        question: asked under the stage where the campaign has no question of its own.
+        has_zone: expected answers are a zone, ``{"low", "high"}``, of the answer's number.
+    """
+
+    name: str
+    title: str
+    n_pictures: Literal[1, 2] = 1
+    needs_taxonomy = False
+    has_zone = False
+    level: Level = "interval"
+    question = ""
+
+    def variants(self) -> dict[str, tuple[Action, ...]]:
+        """Every set of actions that the page may need, in the order of the legend, by the key ``variant`` gives."""
+        raise NotImplementedError
+
+    def variant(self, classes: Sequence[int]) -> str:
+        """Which of ``variants`` a trial has."""
+        del classes
+        return "all"
+
+    def shown_order(self, classes: Sequence[int], *, seed: int, person: int, trial: int) -> list[int]:
+        """What a person sees from left to right: class indices or places."""
+        raise NotImplementedError
+
+    def present(self, order: Sequence[int], names: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the page is told beyond the pictures; ``names``: the classes of the taxonomy by index, or none."""
+        del order, names
+        return {}
+
+    def scale(self) -> dict[str, Any]:
+        """What the page draws: the ends of the scale and its words; empty where there is none."""
+        return {}
+
+    def clean_classes(self, classes: Sequence[int], n_classes: int) -> list[int]:
+        """Class indices as a trial keeps them; raises DomainError."""
+        del n_classes
+        if classes:
+            raise DomainError(f'The protocol "{self.name}" asks about no classes: leave them out.', field="classes")
+        return []
+
+    def clean_answer(self, classes: Sequence[int], value: object) -> dict[str, Any]:
+        """An answer's value as it is kept; raises DomainError."""
+        raise NotImplementedError
+
+    def clean_expected(self, classes: Sequence[int], expected: object) -> dict[str, Any]:
+        """The answers that are right in a gold or training trial, as it keeps them; raises DomainError."""
+        return self.clean_answer(classes, expected)
+
+    def expected_of(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
+        """The right answers where a settled verdict is taken for the truth."""
+        return dict(verdict)
+
+    def clean_value(self, classes: Sequence[int], kind: str, value: object) -> dict[str, Any]:
+        """The value of a judgement as it is kept; empty unless ``kind`` is "answer".
+
+        Raises:
+            DomainError: it does not answer what was asked.
+        """
+        if kind in UNABLE:
+            if value not in ({}, None):
+                raise DomainError(f'"{kind}" carries no answers: leave value empty.', field="value")
+            return {}
+        if kind != "answer":
+            raise DomainError(f'"{kind}" is no kind of judgement: answer, cannot_tell or broken.', field="kind")
+        return self.clean_answer(classes, value)
+
+    def mirrored(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """An answer, or expected answers, when the two pictures of a trial change places."""
+        return dict(value)
+
+    def matches(self, value: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+        """Whether an answer is an expected one."""
+        return dict(value) == dict(expected)
+
+    def agrees(self, first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+        """Whether a person who is asked twice says the same."""
+        return dict(first) == dict(second)
+
+    def pressed(self, value: Mapping[str, Any], order: Sequence[int]) -> str:
+        """The answer as it was given on the screen, for finding people who always press the same."""
+        raise NotImplementedError
+
+    def chose_left(self, value: Mapping[str, Any], order: Sequence[int]) -> bool | None:
+        """Whether the left one was preferred; None where neither was, or nothing is left or right."""
+        del value, order
+        return None
+
+    def numbers(self, value: Mapping[str, Any]) -> dict[str, float]:
+        """The answer as numbers, by question: what agreement, screening and opinion scores are computed of."""
+        raise NotImplementedError
+
+    def words(self, value: Mapping[str, Any]) -> str:
+        """The answer, or a verdict's value, in words for researchers; places are called A (first) and B (second)."""
+        raise NotImplementedError
+
+    def decide(self, classes: Sequence[int], ballots: Ballots, *, overlap: int, cap: int) -> Ruling:
+        """What a trial's ballots amount to, or what is missing; a broken image counts as one that people cannot label.
+
+        Args:
+            ballots: (kind, value) of every judgement that counts.
+            overlap: judgements wanted.
+            cap: most judgements, those opened by ties included.
+        """
+        raise NotImplementedError
+
+
+def is_mirrored(*, seed: int, person: int, trial: int) -> bool:
+    """Whether left and right are exchanged for this person; each order has the same chance."""
+    digest = blake2b(f"{seed}:{person}:{trial}:sides".encode(), digest_size=1).digest()
+    return bool(digest[0] & 1)
+
+
+def is_vetoed(ballots: Ballots, overlap: int) -> bool:
+    """Whether so many could not tell, or saw no picture, that the trial is dropped."""
+    n_unable = sum(kind in UNABLE for kind, _ in ballots)
+    return n_unable >= ceil(majority.VETO * max(overlap, len(ballots)))

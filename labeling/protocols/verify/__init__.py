@@ -1,0 +1,114 @@
+"""Verify labels: one picture, one or two classes, a yes/no question about each.
+
+The task, five judgements per picture, majority per question, and the veto of those who cannot tell are those of the MAD
+competition (arXiv 2002.10648, section 2.2 and appendix).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from accounts.errors import DomainError
+from labeling.protocols.base import COMMON, Action, Ballots, Outcome, Protocol, Ruling, is_mirrored, is_vetoed
+from labeling.psychometrics import majority
+
+_ONE = (
+    Action("yes", "Yes", "ArrowUp", "answer", (True,)),
+    Action("no", "No", "ArrowDown", "answer", (False,)),
+)
+_TWO = (
+    Action("left", "Only left", "ArrowLeft", "answer", (True, False)),
+    Action("right", "Only right", "ArrowRight", "answer", (False, True)),
+    Action("both", "Both", "ArrowUp", "answer", (True, True)),
+    Action("neither", "Neither", "ArrowDown", "answer", (False, False)),
+)
+
+
+class Verify(Protocol):
+    """Shown order: the classes. Value: ``{class index: true|false}``; of a verdict, null where undecided."""
+
+    name = "verify"
+    title = "Verify labels: does the image contain these classes?"
+    needs_taxonomy = True
+    level = "nominal"
+
+    def variants(self) -> dict[str, tuple[Action, ...]]:
+        return {"one": _ONE + COMMON, "two": _TWO + COMMON}
+
+    def variant(self, classes: Sequence[int]) -> str:
+        return "one" if len(classes) == 1 else "two"
+
+    def shown_order(self, classes: Sequence[int], *, seed: int, person: int, trial: int) -> list[int]:
+        return list(reversed(classes)) if is_mirrored(seed=seed, person=person, trial=trial) else list(classes)
+
+    def present(self, order: Sequence[int], names: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The class cards in shown order."""
+        cards = [
+            {
+                "index": index,
+                "name": names[index]["name"],
+                "synonyms": [word for word in names[index].get("synonyms", []) if word != names[index]["name"]],
+                "gloss": names[index].get("gloss", ""),
+            }
+            for index in order
+        ]
+        return {"classes": cards}
+
+    def clean_classes(self, classes: Sequence[int], n_classes: int) -> list[int]:
+        """One or two different class indices, ascending."""
+        kept = sorted(int(index) for index in classes)
+        if len(kept) not in {1, 2} or len(set(kept)) != len(kept):
+            raise DomainError(f"A trial asks about one or two different classes, not {list(classes)}.", field="classes")
+        outside = [index for index in kept if not 0 <= index < n_classes]
+        if outside:
+            raise DomainError(
+                f"Class {outside[0]} is not in the taxonomy: it has classes 0 to {n_classes - 1}.", field="classes"
+            )
+        return kept
+
+    def clean_answer(self, classes: Sequence[int], value: object) -> dict[str, bool]:
+        wanted = {str(index) for index in classes}
+        given = {str(key): said for key, said in value.items()} if isinstance(value, Mapping) else {}
+        if set(given) != wanted or not all(type(said) is bool for said in given.values()):
+            asked = ", ".join(sorted(wanted, key=int))
+            raise DomainError(f"The value must say true or false for each class asked about ({asked}).", field="value")
+        return {key: given[key] for key in sorted(wanted, key=int)}
+
+    def pressed(self, value: Mapping[str, Any], order: Sequence[int]) -> str:
+        return "".join("y" if value[str(index)] else "n" for index in order)
+
+    def chose_left(self, value: Mapping[str, Any], order: Sequence[int]) -> bool | None:
+        if len(order) != 2 or value[str(order[0])] == value[str(order[1])]:
+            return None
+        return bool(value[str(order[0])])
+
+    def numbers(self, value: Mapping[str, Any]) -> dict[str, float]:
+        return {index: float(said) for index, said in value.items() if said is not None}
+
+    def words(self, value: Mapping[str, Any]) -> str:
+        said = {True: "yes", False: "no", None: "undecided"}
+        return ", ".join(f"{index}: {said[answer]}" for index, answer in value.items())
+
+    def decide(self, classes: Sequence[int], ballots: Ballots, *, overlap: int, cap: int) -> Ruling:
+        """Majority per question with veto."""
+        answers = [value for kind, value in ballots if kind == "answer"]
+        keys = [str(index) for index in classes]
+        yes = [sum(value[key] for value in answers) for key in keys]
+        no = [len(answers) - count for count in yes]
+        n_broken = sum(kind == "broken" for kind, _ in ballots)
+        n_unable = len(ballots) - len(answers)
+        decision = majority.decide(yes, no, n_unable, overlap=overlap, cap=cap)
+        is_tied = decision.outcome == "dropped" and not is_vetoed(ballots, overlap)
+        outcome: Outcome = "undecided" if is_tied else decision.outcome
+        value: dict[str, Any] = {key: None if a == b else a > b for key, a, b in zip(keys, yes, no, strict=True)}
+        return Ruling(
+            outcome=outcome,
+            missing=decision.missing,
+            value=value if outcome in {"settled", "undecided"} else {},
+            counts={key: [a, b] for key, a, b in zip(keys, yes, no, strict=True)},
+            n_judgements=len(ballots),
+            n_cannot_tell=n_unable - n_broken,
+            n_broken=n_broken,
+        )
+
+
+PROTOCOL = Verify()
