@@ -155,6 +155,11 @@ class Protocol:
         """Whether a person who is asked twice says the same."""
         return dict(first) == dict(second)
 
+    def agreeing(self, value: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[int, int]:
+        """Of how many questions an answer says what the settled verdict says, and how many can be compared."""
+        del value, verdict
+        return 0, 0
+
     def pressed(self, value: Mapping[str, Any], order: Sequence[int]) -> str:
         """The answer as it was given on the screen, for finding people who always press the same."""
         raise NotImplementedError

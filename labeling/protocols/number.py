@@ -166,6 +166,10 @@ class ComparisonProtocol(NumberProtocol):
     def agrees(self, first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
         return self.preferred(first["value"]) == self.preferred(second["value"])
 
+    def agreeing(self, value: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[int, int]:
+        preferred = self.preferred(verdict["mean"])
+        return (0, 0) if preferred is None else (int(self.preferred(value["value"]) == preferred), 1)
+
     def chose_left(self, value: Mapping[str, Any], order: Sequence[int]) -> bool | None:
         place = self.preferred(value["value"])
         return None if place is None else place == order[0]

@@ -73,6 +73,10 @@ class Verify(Protocol):
             raise DomainError(f"The value must say true or false for each class asked about ({asked}).", field="value")
         return {key: given[key] for key in sorted(wanted, key=int)}
 
+    def agreeing(self, value: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[int, int]:
+        decided = [said == verdict[index] for index, said in value.items() if verdict.get(index) is not None]
+        return sum(decided), len(decided)
+
     def pressed(self, value: Mapping[str, Any], order: Sequence[int]) -> str:
         return "".join("y" if value[str(index)] else "n" for index in order)
 
