@@ -10,6 +10,7 @@ from django.urls import reverse_lazy
 from config.env import BASE_DIR, environment
 
 ENV = environment()
+PROTOCOLS_DIR = BASE_DIR / "labeling" / "protocols"  # a protocol's folder holds its fragments of the pages
 
 SECRET_KEY = ENV.secret_key()
 DEBUG = ENV.DEBUG
@@ -74,7 +75,7 @@ WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [BASE_DIR / "templates", PROTOCOLS_DIR],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -144,7 +145,10 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [
+    BASE_DIR / "static",
+    *((f"protocols/{page.parent.name}", page) for page in sorted(PROTOCOLS_DIR.glob("*/page"))),
+]
 WHITENOISE_USE_FINDERS = True
 MEDIA_URL = "media/"
 MEDIA_ROOT = VAR_DIR / "media"

@@ -69,10 +69,16 @@ class Ruling:
 class Protocol:
     """How people are asked, and what their answers amount to. One folder a protocol, found by its name.
 
-    Beside the Python module a folder holds ``page/``: ``answer.html`` (the controls under the stage) and ``answer.js``
-    (a module that turns keys and pointers into answers), with ``consent.html`` (what to do, in general).
+    Beside the Python module a folder holds ``page/``, fragments of pages: for annotators ``answer.html`` (the controls
+    under the stage), ``answer.js`` (a module that turns keys and pointers into answers) and ``consent.html`` (what to
+    do, in general); for researchers ``tile.html`` (what people said, in a gallery), ``verdict.html`` (the same at
+    length, on the trial's page), ``answer_cells.html`` (one judgement) and ``expected.html`` (fields for the right
+    answers). Where a folder lacks one, that of its ``family`` in ``pages/`` is taken.
 
     Attributes:
+        family: folder of ``pages/`` with the fragments that several protocols share; empty where there is none.
+        task: what a person will do, in a sentence for their invitation.
+        purpose: what it is for, where the campaign does not say.
         n_pictures: pictures judged in a trial: 1 or 2.
         needs_taxonomy: asks about classes of a label space.
         level: of measurement, for the agreement between people.
@@ -82,11 +88,19 @@ class Protocol:
 
     name: str
     title: str
+    family = ""
+    task: str
+    purpose: str
     n_pictures: Literal[1, 2] = 1
     needs_taxonomy = False
     has_zone = False
     level: Level = "interval"
     question = ""
+
+    def fragment(self, name: str) -> list[str]:
+        """Templates of a page fragment, the first that exists to be taken."""
+        own = f"{self.name}/page/{name}.html"
+        return [own, f"pages/{self.family}/{name}.html"] if self.family else [own]
 
     def variants(self) -> dict[str, tuple[Action, ...]]:
         """Every set of actions that the page may need, in the order of the legend, by the key ``variant`` gives."""

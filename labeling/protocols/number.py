@@ -23,6 +23,11 @@ FLICKER = Action("flicker", "Flicker (hold)", "KeyX", "flicker")
 class NumberProtocol(Protocol):
     """``low`` … ``high`` in steps of ``step`` (0: any number between). ``labels``: (number, word) along the scale."""
 
+    family = "rating"
+    task = "You will look at pictures one by one and say how good each looks."
+    purpose = (
+        "Your answers show how good these pictures look to people. Models that predict it are checked against them."
+    )
     has_zone = True
     low: float
     high: float
@@ -136,6 +141,8 @@ class NumberProtocol(Protocol):
 class ComparisonProtocol(NumberProtocol):
     """Two pictures side by side; ``zone``: answers from ``-zone`` to ``zone`` prefer neither."""
 
+    family = "comparison"
+    task = "You will look at pictures two by two and say which of them looks better."
     n_pictures = 2
     zone: float = 0
     question = "Which picture has the better quality?"

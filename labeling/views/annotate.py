@@ -16,6 +16,7 @@ from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.templatetags.static import static
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 
@@ -77,7 +78,8 @@ def invite(request: HttpRequest, code: str) -> HttpResponse:
             return redirect("labeling:label", row.campaign_id)
     except DomainError as error:
         return render(request, "labeling/over.html", {"title": "Invite", "error": error}, status=error.status_code)
-    return render(request, "labeling/invite.html", {"invite": row, "campaign": row.campaign})
+    context = {"invite": row, "campaign": row.campaign, "protocol": PROTOCOLS[row.campaign.protocol]}
+    return render(request, "labeling/invite.html", context)
 
 
 @login_required
@@ -103,10 +105,11 @@ def label(request: HttpRequest, pk: int) -> HttpResponse:
     campaign = get_object_or_404(Campaign.objects.with_taxonomy(), pk=pk)
     person = _person(request)
     part = _participation(campaign, person)
+    protocol = PROTOCOLS[campaign.protocol]
+    asked: dict[str, Any] = {"campaign": campaign, "protocol_consent": protocol.fragment("consent")}
     if request.method == "POST":
         if campaign.consent and request.POST.get("agree") != "yes":
-            context = {"campaign": campaign, "missing": True}
-            return render(request, "labeling/consent.html", context, status=400)
+            return render(request, "labeling/consent.html", asked | {"missing": True}, status=400)
         consent_record(campaign=campaign, person=person)
         return redirect("labeling:label", pk)
     state = person_state(part)
@@ -116,8 +119,7 @@ def label(request: HttpRequest, pk: int) -> HttpResponse:
     if state not in {CampaignState.OPEN, CampaignState.PAUSED}:
         return redirect("labeling:thanks", pk)
     if part.consented_at is None:
-        return render(request, "labeling/consent.html", {"campaign": campaign})
-    protocol = PROTOCOLS[campaign.protocol]
+        return render(request, "labeling/consent.html", asked)
     variants = protocol.variants()
     every = {action.name: action for actions in variants.values() for action in actions}.values()
     setup = {
@@ -135,12 +137,19 @@ def label(request: HttpRequest, pk: int) -> HttpResponse:
             for variant, actions in variants.items()
         },
         "protocol": protocol.name,
+        "module": static(f"protocols/{protocol.name}/answer.js"),
         "question": campaign.question or protocol.question,
         "scale": protocol.scale(),
         "blockMinutes": campaign.block_minutes,
         "progress": person_progress(campaign=campaign, person=person),
     }
-    return render(request, "labeling/annotate.html", {"campaign": campaign, "setup": setup})
+    context = {
+        "campaign": campaign,
+        "setup": setup,
+        "protocol": protocol,
+        "protocol_answer": protocol.fragment("answer"),
+    }
+    return render(request, "labeling/annotate.html", context)
 
 
 @login_required
@@ -157,6 +166,7 @@ def thanks(request: HttpRequest, pk: int) -> HttpResponse:
         "statistics": statistics,
         "agreement": agreement,
         "progress": progress,
+        "protocol": PROTOCOLS[campaign.protocol],
     }
     return render(request, "labeling/thanks.html", context)
 

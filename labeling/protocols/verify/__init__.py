@@ -28,6 +28,10 @@ class Verify(Protocol):
 
     name = "verify"
     title = "Verify labels: does the image contain these classes?"
+    task = "You will look at pictures and say what they contain."
+    purpose = (
+        "These pictures are where image classifiers disagree most. Your answers show which of them are wrong, and how."
+    )
     needs_taxonomy = True
     level = "nominal"
 
