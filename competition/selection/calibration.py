@@ -1,0 +1,225 @@
+"""The common scale of a gMAD competition: each model's scores mapped to 0..100, order kept (CVPR 2016 gMAD, section 3).
+
+With a subject-rated set, a logistic of four parameters is fitted to it by least squares:
+
+    y = (b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2
+
+Without one, scores are mapped by their own quantiles over the corpus. Scores are oriented before: higher = better. NaN
+is a row that a model did not score, and stays NaN; an infinite score is an error.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import least_squares
+from scipy.special import expit
+
+from competition.selection.columns import Column, SelectionError
+from competition.selection.gmad_columns import order_statistics, summarise
+
+SCALE = (0.0, 100.0)
+LEAST_RATINGS = 5  # one more than there are parameters
+KNOTS = 1_001  # of a quantile map: a tenth of a point apart
+_SPREAD_LOST = 0.5  # a fit that keeps fewer of the different scores apart is a step, not a scale
+_FLATTEST = 1e-3  # a fit whose ends lie closer than this share of the range of the MOS says nothing
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class CalibrationError(SelectionError):
+    """Ratings that no scale can be fitted to; the message names the model and the way out."""
+
+
+class Scale(Protocol):
+    """A monotone map of scores: NaN stays NaN."""
+
+    def apply(self, x: npt.ArrayLike, /) -> FloatArray: ...
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A fitted logistic.
+
+    b1, b2     ends of the scale; b1 > b2 where higher scores are better
+    b3, b4     middle and slope, in units of the raw score
+    converged  whether the fit may be used; `message` says why not
+    rmse       root mean square error over the rated images, in units of the MOS
+    explained  share of the variance of the MOS that the fit explains
+    n          rated images
+    """
+
+    b1: float
+    b2: float
+    b3: float
+    b4: float
+    converged: bool
+    rmse: float
+    explained: float
+    n: int
+    message: str
+
+    def apply(self, x: npt.ArrayLike) -> FloatArray:
+        """Calibrated scores, any shape."""
+        return _logistic(np.asarray(x, dtype=np.float64), (self.b1, self.b2, self.b3, self.b4))
+
+
+@dataclass(frozen=True)
+class QuantileMap:
+    """Scores to 0..100 by their place among the scores of a corpus: 0 the lowest, 100 the highest, linear in between.
+
+    scores: (k,) rising; values: (k,) what they map to. Scores outside map to 0 and 100.
+    """
+
+    scores: FloatArray
+    values: FloatArray
+
+    def apply(self, x: npt.ArrayLike) -> FloatArray:
+        """Calibrated scores, any shape."""
+        return np.interp(np.asarray(x, dtype=np.float64), self.scores, self.values)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A column seen through a scale: calibrated as it is read, block by block, and stored nowhere."""
+
+    column: Column
+    scale: Scale
+
+    @property
+    def dtype(self) -> Any:
+        return np.dtype(np.float32 if np.dtype(self.column.dtype).itemsize <= 4 else np.float64)
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, rows: slice, /) -> Any:
+        return self.scale.apply(self.column[rows]).astype(self.dtype)
+
+
+def fit_logistic(x: npt.ArrayLike, mos: npt.ArrayLike, *, model: str = "the model") -> Logistic:
+    """The logistic from scores to MOS, the better of the fits that start at b4 = 0.5 and b4 = std(x).
+
+    x: (n,) oriented scores of the rated images, NaN = not scored and left out; mos: (n,) their MOS on 0..100.
+    A fit that does not converge, falls, is flat or is a step comes back with `converged` False and a message in words.
+    Raises CalibrationError where there is nothing to fit: too few images, equal scores or MOS, infinite or missing
+    numbers.
+    """
+    scores, ratings = _rated(x, mos, model)
+    fits = [_fit(scores, ratings, slope) for slope in (0.5, float(scores.std()))]
+    best = min(fits, key=lambda fit: fit.cost)  # of equal fits the first
+    b1, b2, b3, b4 = best.x.tolist()
+    residual = ratings - _logistic(scores, (b1, b2, b3, b4))
+    message = _trouble(scores, ratings, (b1, b2, b3, b4), best.success, model)
+    return Logistic(
+        b1=b1,
+        b2=b2,
+        b3=b3,
+        b4=abs(b4),
+        converged=not message,
+        rmse=float(np.sqrt(np.mean(residual**2))),
+        explained=float(1 - np.sum(residual**2) / np.sum((ratings - ratings.mean()) ** 2)),
+        n=scores.size,
+        message=message,
+    )
+
+
+def quantile_map(column: Column, *, model: str = "the model", knots: int = KNOTS) -> QuantileMap:
+    """The quantile map of a column, read in blocks. Scores that occur often map to the middle of their places.
+
+    Raises CalibrationError for a column with fewer than two different scores, SelectionError for infinite ones.
+    """
+    n_scored = summarise(column, model).n_scored
+    if n_scored < 2:
+        raise CalibrationError(f"{model} has scored {n_scored} images: a scale needs at least two")
+    places = np.unique(np.round(np.linspace(0, n_scored - 1, min(n_scored, knots))).astype(np.int64))
+    at = order_statistics(column, places)
+    scores, which = np.unique(at, return_inverse=True)
+    if scores.size < 2:
+        raise CalibrationError(f"{model} gives every image the same score, {scores[0]:g}: it cannot take part")
+    share = SCALE[0] + (SCALE[1] - SCALE[0]) * places / (n_scored - 1)
+    values = np.bincount(which, weights=share) / np.bincount(which)
+    values[0], values[-1] = SCALE
+    return QuantileMap(scores, values)
+
+
+def _logistic(x: FloatArray, b: tuple[float, float, float, float]) -> FloatArray:
+    b1, b2, b3, b4 = b
+    slope = max(abs(b4), np.finfo(np.float64).tiny)
+    with np.errstate(over="ignore"):  # far from the middle the ratio may overflow: the end of the scale
+        return (b1 - b2) * expit((x - b3) / slope) + b2
+
+
+def _rated(x: npt.ArrayLike, mos: npt.ArrayLike, model: str) -> tuple[FloatArray, FloatArray]:
+    """Scores and MOS of the rated images that the model has scored, checked."""
+    scores, ratings = np.asarray(x, np.float64), np.asarray(mos, np.float64)
+    if scores.ndim != 1 or scores.shape != ratings.shape:
+        raise CalibrationError(f"{model}: {scores.size} scores and {ratings.size} MOS; there is one of each per image")
+    infinite = int(np.isinf(scores).sum())
+    if infinite:
+        raise CalibrationError(f"{model} has {infinite:,} infinite scores on the rated images: leave them empty (NaN)")
+    outside = ~((ratings >= SCALE[0]) & (ratings <= SCALE[1]))
+    if outside.any():
+        raise CalibrationError(
+            f"the MOS of rated image {np.argmax(outside)} is {ratings[np.argmax(outside)]:g}; MOS lie between "
+            f"{SCALE[0]:g} and {SCALE[1]:g}: give the range of their scale"
+        )
+    scored = ~np.isnan(scores)
+    scores, ratings = scores[scored], ratings[scored]
+    if scores.size < LEAST_RATINGS:
+        raise CalibrationError(
+            f"{model} has scored {scores.size} rated images; a logistic of four parameters needs at least "
+            f"{LEAST_RATINGS}: rate more images, or calibrate by quantiles"
+        )
+    for what, values in (("score", scores), ("MOS", ratings)):
+        if values.min() == values.max():
+            raise CalibrationError(
+                f"{model}: all {values.size} rated images have the same {what}, {values[0]:g}; nothing can be fitted"
+            )
+    return scores, ratings
+
+
+def _fit(x: FloatArray, y: FloatArray, b4: float) -> Any:
+    """Least squares from b1 = max y, b2 = min y, b3 = mean x and b4, on standardised scores for a well-posed search."""
+    mean, spread = float(x.mean()), float(x.std())
+    scaled = (x - mean) / spread
+
+    def residual(b: FloatArray) -> FloatArray:
+        return _logistic(scaled, tuple(b)) - y
+
+    def jacobian(b: FloatArray) -> FloatArray:
+        slope = max(abs(b[3]), np.finfo(np.float64).tiny)
+        with np.errstate(over="ignore", invalid="ignore"):
+            place = np.clip((scaled - b[2]) / slope, -1e3, 1e3)
+        up = expit(place)
+        steep = (b[0] - b[1]) * up * (1 - up) / slope
+        return np.column_stack([up, 1 - up, -steep, -steep * place * np.sign(b[3])])
+
+    start = np.array([y.max(), y.min(), 0.0, b4 / spread])
+    found = least_squares(residual, start, jac=jacobian, method="lm", ftol=1e-12, xtol=1e-12, gtol=1e-12, max_nfev=5000)
+    found.x[2] = found.x[2] * spread + mean
+    found.x[3] *= spread
+    return found
+
+
+def _trouble(x: FloatArray, y: FloatArray, b: tuple[float, float, float, float], success: bool, model: str) -> str:
+    """Why a fit may not be used, in words; empty where it may."""
+    if not success or not np.isfinite(b).all():
+        return f"the fit of {model} does not converge: rate more images, or calibrate by quantiles"
+    mapped = _logistic(np.unique(x), b)
+    if b[0] < b[1]:
+        return (
+            f"the fit of {model} falls: images it finds better have lower MOS. If its lower scores are better, say "
+            "so; otherwise leave it out, or calibrate by quantiles"
+        )
+    if np.ptp(mapped) < _FLATTEST * np.ptp(y):
+        return (
+            f"the fit of {model} is flat: its scores say nothing about the MOS; leave it out, or calibrate by quantiles"
+        )
+    if len(np.unique(mapped)) < _SPREAD_LOST * len(mapped):
+        return (
+            f"the fit of {model} is a step that maps {len(mapped)} different scores to {len(np.unique(mapped))}: rate "
+            "more images, or calibrate by quantiles"
+        )
+    return ""
