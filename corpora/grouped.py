@@ -1,4 +1,4 @@
-"""Rows by group: which rows have label 7, which are near-duplicates of each other; a page costs what it shows.
+"""Rows by group: which have label 7, which are near-duplicates, which show the same; a page costs what it shows.
 
 Two memory-mapped arrays beside the manifest: `<name>.rows.npy` (the rows, group after group, ascending inside) and
 `<name>.offsets.npy` (groups + 1; group g is rows[offsets[g]:offsets[g + 1]]).
@@ -13,6 +13,7 @@ from corpora.files import load_npy, save_npy
 
 LABELS = "labels"
 DUPLICATES = "duplicates"
+SOURCES = "sources"  # by source content
 
 Rows = npt.NDArray[np.int64]
 

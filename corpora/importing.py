@@ -27,12 +27,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpora import grouped
+from corpora.contents import write_contents
 from corpora.files import load_npy, write_npy, written_whole
 from corpora.imaging.decode import PIXEL_LIMIT, UndecodableImage
 from corpora.imaging.inspect import TINY_SIDE, Inspection, inspect_file, inspect_pixels
 from corpora.imaging.phash import near_duplicate_groups
-from corpora.importers import IMPORTERS, Candidate, ImportRefused, ImportRequest, Listing
-from corpora.manifest import MANIFEST, MANIFEST_SCHEMA, QUARANTINE, QUARANTINE_SCHEMA, PagedTable, write_table
+from corpora.importers import IMPORTERS, Candidate, ImportRefused, ImportRequest, Listing, Scale
+from corpora.manifest import (
+    CONTENT_FIELDS,
+    MANIFEST,
+    MANIFEST_SCHEMA,
+    OPINION_FIELDS,
+    QUARANTINE,
+    QUARANTINE_SCHEMA,
+    PagedTable,
+    write_table,
+)
+from corpora.opinions import SCHEMA as OPINION_SCHEMA
+from corpora.opinions import span, write_opinions
 
 BATCH = 1_024
 PACKED = "packed.npy"
@@ -44,9 +56,8 @@ LISTING_SCHEMA = pa.schema(
         pa.field("path", pa.string()),
         pa.field("problem", pa.string()),
         pa.field("label", pa.string()),
-        pa.field("mos", pa.float64()),
-        pa.field("reference", pa.string()),
-        pa.field("group", pa.string()),
+        *OPINION_FIELDS,
+        *CONTENT_FIELDS,
     ]
 )
 _MEASURED = ("size", "width", "height", "sha256", "phash")
@@ -59,28 +70,37 @@ Report = Callable[..., None]  # jobs.context.JobContext.report
 
 @dataclass(frozen=True)
 class Listed:
-    """What step 1 found. root: absolute; has_pixels: the images are already in the packed array."""
+    """What step 1 found. root: absolute; has_pixels: the images are already in the packed array; scale: a `Scale`."""
 
     root: str
     n_candidates: int
     skipped: dict[str, int]
     has_pixels: bool
     label_names: list[str]
+    scale: dict[str, Any] | None
+    facts: dict[str, Any]
 
 
 @dataclass
 class Imported:
-    """What an import amounts to. notes: how often what had to be done; unknown_labels: label -> rows it was on."""
+    """What an import amounts to.
+
+    notes: how often what had to be done; unknown_labels: label -> rows it was on; opinions: the facts of the MOS, if
+    there is any; contents: of references and source contents, if there is any.
+    """
 
     n_rows: int = 0
     n_quarantined: int = 0
     n_labelled: int = 0
+    n_rated: int = 0
     n_duplicate_groups: int = 0
     bytes: int = 0
     is_packed: bool = False
     digest: str = ""
     notes: Counter[str] = field(default_factory=Counter)
     unknown_labels: Counter[str] = field(default_factory=Counter)
+    opinions: dict[str, Any] = field(default_factory=dict)
+    contents: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,6 +147,8 @@ def write_listing(place: Place, source: str, request: ImportRequest) -> Listed:
         skipped=dict(sorted(listing.skipped.items())),
         has_pixels=listing.pixels is not None,
         label_names=listing.label_names,
+        scale=None if listing.scale is None else vars(listing.scale),
+        facts=listing.facts,
     )
     with written_whole(facts) as file:
         file.write(json.dumps(listed.__dict__).encode())
@@ -254,6 +276,9 @@ def merge(
     result.n_labelled = int((labels >= 0).sum())
     if result.n_labelled:
         grouped.write_by_value(place.directory, grouped.LABELS, labels)
+    _keep_opinions(place, listed, columns, result)
+    if columns.has_contents:
+        result.contents = write_contents(place.directory).facts()
     result.is_packed = listed.has_pixels or _pack(place, listed, columns, result.n_rows)
     if near_duplicates:
         report(0, None, unit="rows", message="Looking for near-duplicates")
@@ -265,11 +290,13 @@ def merge(
 
 @dataclass
 class _Columns:
-    """What the merge needs of all rows at once: 12 bytes a row."""
+    """What the merge needs of all rows at once: 12 bytes a row, and the opinions of the rated ones."""
 
     labels: list[npt.NDArray[np.int32]] = field(default_factory=list)
     hashes: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     sizes: set[tuple[int, int]] = field(default_factory=set)
+    opinions: list[pa.Table] = field(default_factory=list)
+    has_contents: bool = False
     digest: Any = field(default_factory=hashlib.sha256)
 
 
@@ -297,14 +324,34 @@ def _rows(
     columns.hashes.append(good["phash"].to_numpy().astype(np.uint64))
     if len(columns.sizes) < 2:
         columns.sizes.update(zip(good["height"].to_pylist(), good["width"].to_pylist(), strict=True))
+    columns.has_contents |= any(good[name].null_count < len(good) for name in ("reference", "group"))
     start = result.n_rows
     result.n_rows += len(good)
     result.bytes += pa.compute.sum(good["size"]).as_py() or 0
     report(result.n_rows)
     made = {"row": pa.array(range(start, result.n_rows), pa.int64()), "label": pa.array(labels, pa.int32())}
-    return pa.table(
+    rows = pa.table(
         [made[name] if name in made else good[name] for name in MANIFEST_SCHEMA.names], schema=MANIFEST_SCHEMA
     )
+    rated = rows.select(OPINION_SCHEMA.names).filter(pa.compute.is_valid(rows["mos"]))
+    if len(rated):
+        columns.opinions.append(rated)
+    return rows
+
+
+def _keep_opinions(place: Place, listed: Listed, columns: _Columns, result: Imported) -> None:
+    if not columns.opinions:
+        return
+    table = pa.concat_tables(columns.opinions)
+    scale = Scale(**(listed.scale or {}))
+    low, high = span(table["mos"].to_numpy(), scale.low, scale.high)
+    result.n_rated = write_opinions(place.directory, table, low, high)
+    result.opinions = opinion_facts(scale, low, high)
+
+
+def opinion_facts(scale: Scale, low: float, high: float) -> dict[str, Any]:
+    """What `Corpus.facts` keeps of a scale; low, high: its ends, given or found."""
+    return {**vars(scale), "low": low, "high": high, "is_given": scale.low is not None}
 
 
 def _pack(place: Place, listed: Listed, columns: _Columns, n_rows: int) -> bool:

@@ -1,8 +1,9 @@
 """The manifest: one Parquet row per image of a corpus, in row groups small enough to read a page of ten million rows.
 
 Columns: row, path (relative to the corpus root), size (bytes), width, height (upright), sha256 (hex), phash (uint64),
-label (class index), mos, reference (path), group, notes. The last five are null where the source gave nothing. The
-quarantine table has path and reason. Both are documented in docs/formats.md.
+label (class index), mos, mos_std, mos_n (as imported; what counts is `corpora.opinions`), reference (path), group
+(source content), distortion, level, notes. All from label on are null where the source gave nothing. The quarantine
+table has path and reason. Both are documented in docs/formats.md.
 """
 
 from collections import OrderedDict
@@ -24,6 +25,13 @@ MANIFEST = "manifest.parquet"
 QUARANTINE = "quarantine.parquet"
 _CACHED_GROUPS = 8
 
+OPINION_FIELDS = (pa.field("mos", pa.float64()), pa.field("mos_std", pa.float64()), pa.field("mos_n", pa.int32()))
+CONTENT_FIELDS = (
+    pa.field("reference", pa.string()),
+    pa.field("group", pa.string()),
+    pa.field("distortion", pa.string()),
+    pa.field("level", pa.int32()),
+)
 MANIFEST_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
@@ -34,9 +42,8 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("phash", pa.uint64(), nullable=False),
         pa.field("label", pa.int32()),
-        pa.field("mos", pa.float64()),
-        pa.field("reference", pa.string()),
-        pa.field("group", pa.string()),
+        *OPINION_FIELDS,
+        *CONTENT_FIELDS,
         pa.field("notes", pa.string()),
     ]
 )
@@ -66,7 +73,8 @@ def write_table(target: Path, schema: pa.Schema, tables: Iterable[pa.Table], row
     return n_rows
 
 
-_FORMAT: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["group", "reference", "notes", "reason"]}
+_FEW_VALUES = ["group", "reference", "distortion", "notes", "reason"]
+_FORMAT: dict[str, Any] = {"compression": "zstd", "use_dictionary": _FEW_VALUES}
 
 
 class PagedTable:

@@ -52,6 +52,13 @@ class CorpusSource(models.TextChoices):
     LIST = "list", "CSV or Parquet list of paths"
     WEBDATASET = "webdataset", "WebDataset tar shards"
     CIFAR = "cifar", "CIFAR-10/100 in torchvision's layout"
+    KONIQ = "koniq10k", "KonIQ-10k, with opinion scores"
+    SPAQ = "spaq", "SPAQ, with opinion scores"
+    LIVE_WILD = "livewild", "LIVE in the Wild, with opinion scores"
+    KADID = "kadid10k", "KADID-10k, with opinion scores and references"
+    CSIQ = "csiq", "CSIQ, with opinion scores and references"
+    TID = "tid2013", "TID2013, with opinion scores and references"
+    DISTORTED = "distorted", "Photographs, distorted here in four ways and five levels"
 
 
 class CorpusState(models.TextChoices):
@@ -64,9 +71,10 @@ class Corpus(Shared):
     """Many images addressed by row number ``0 … n_rows-1``; the rows never change after import.
 
     Files under ``directory``: ``manifest.parquet`` (row, path, size, width, height, sha256, phash; where given label,
-    mos, reference, group, notes), ``quarantine.parquet`` (path, reason), ``packed.npy`` (tiny images, uint8 N×H×W×3),
-    ``labels.*.npy`` and ``duplicates.*.npy`` (rows by group), ``files/`` (whatever was unpacked), ``thumbnails/``;
-    during the import also ``import/``.
+    mos, mos_std, mos_n, reference, group, distortion, level, notes), ``opinions.parquet`` (the MOS that count; may be
+    replaced), ``quarantine.parquet`` (path, reason), ``packed.npy`` (tiny images, uint8 N×H×W×3), ``references.npy``
+    and ``contents.npy`` (`corpora.contents`), ``labels.*.npy``, ``duplicates.*.npy``, ``sources.*.npy`` (rows by
+    group), ``files/`` (whatever was unpacked or made), ``thumbnails/``; during the import also ``import/``.
     """
 
     name = models.CharField(max_length=120, unique=True)
@@ -80,13 +88,15 @@ class Corpus(Shared):
     n_rows = models.PositiveBigIntegerField(default=0)
     n_quarantined = models.PositiveBigIntegerField(default=0)
     n_labelled = models.PositiveBigIntegerField(default=0)
+    n_rated = models.PositiveBigIntegerField(default=0, help_text="Rows with a mean opinion score")
     n_duplicate_groups = models.PositiveBigIntegerField(null=True, help_text="Groups of perceptual near-duplicates")
     bytes = models.PositiveBigIntegerField(default=0)
     is_packed = models.BooleanField(default=False, help_text="Tiny images of one size, kept as one uint8 array")
     digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 over the rows' paths and sha256")
     facts = models.JSONField(
         default=dict,
-        help_text='Of the import: "skipped" and "notes" (how many by kind), "unknown_labels", "images_per_second"',
+        help_text='Of the import: "skipped" and "notes" (how many by kind), "unknown_labels", "images_per_second", '
+        '"contents" (references and source contents), "distortions" (parameters); "opinions": scale of the MOS',
     )
 
     objects: ClassVar[Any] = CorpusQuerySet.as_manager()

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accounts.errors import DomainError
+from corpora.contents import CONTENTS, REFERENCES
 from corpora.files import load_npy
 from corpora.grouped import GroupedRows
 from corpora.imaging.decode import UndecodableImage
@@ -17,6 +18,7 @@ from corpora.imaging.inspect import FILE_LIMIT
 from corpora.importing import PACKED
 from corpora.manifest import MANIFEST, QUARANTINE, Manifest, PagedTable
 from corpora.models import Corpus, CorpusState
+from corpora.opinions import OpinionTable, read_opinions
 
 Encoded = bytes | OSError  # as models_zoo.engine.rows has it
 
@@ -41,6 +43,41 @@ def groups_of(corpus: Corpus, name: str) -> GroupedRows | None:
         return GroupedRows(corpus.directory, name)
     except FileNotFoundError:
         return None
+
+
+def opinion_table(corpus: Corpus) -> OpinionTable:
+    """The corpus's mean opinion scores. Raises DomainError when it has none."""
+    found = opinions_of(corpus)
+    if found is None:
+        raise DomainError(
+            f'Corpus "{corpus}" has no opinion scores: attach a CSV with the columns path and mos on its page, or '
+            "import a corpus that has them."
+        )
+    return found
+
+
+def opinions_of(corpus: Corpus) -> OpinionTable | None:
+    """As `opinion_table`; None when the corpus has no opinion scores."""
+    try:
+        return read_opinions(corpus.directory)
+    except FileNotFoundError:
+        return None
+
+
+def reference_rows(corpus: Corpus) -> npt.NDArray[np.int64]:
+    """(n_rows,) the row of each row's pristine reference, -1 where it has none; a pristine image refers to itself."""
+    return _by_row(corpus, REFERENCES)
+
+
+def content_groups(corpus: Corpus) -> npt.NDArray[np.int64]:
+    """(n_rows,) the number of each row's source content, -1 where the corpus does not say."""
+    return _by_row(corpus, CONTENTS)
+
+
+def _by_row(corpus: Corpus, name: str) -> npt.NDArray[np.int64]:
+    file = corpus.directory / name
+    n_rows = len(manifest_of(corpus))
+    return load_npy(file) if file.exists() else np.full(n_rows, -1, dtype=np.int64)
 
 
 class FileRows:

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 IMPORT_JOB = "corpora.import"
-UPLOADED_SOURCES = {CorpusSource.ARCHIVE, CorpusSource.LIST, CorpusSource.WEBDATASET, CorpusSource.CIFAR}
+UPLOADED_SOURCES = {*CorpusSource} - {CorpusSource.FOLDER, CorpusSource.DISTORTED}
+_FROM_IMPORT = (
+    "n_rows", "n_quarantined", "n_labelled", "n_rated", "n_duplicate_groups", "bytes", "is_packed", "digest",
+)  # fmt: skip
 
 
 class RowsUnreadable(DomainError):
@@ -161,12 +164,15 @@ def corpus_import(*, corpus: Corpus, context: "JobContext") -> dict[str, Any]:
     corpus.root = listed.root
     corpus.taxonomy = taxonomy
     corpus.facts = {
+        **listed.facts,
         "skipped": listed.skipped,
         "notes": dict(imported.notes),
         "unknown_labels": importing.unknown_examples(imported.unknown_labels),
         "images_per_second": round(listed.n_candidates / seconds, 1) if seconds else None,
+        **({"opinions": imported.opinions} if imported.opinions else {}),
+        **({"contents": imported.contents} if imported.contents else {}),
     }
-    for field in ("n_rows", "n_quarantined", "n_labelled", "n_duplicate_groups", "bytes", "is_packed", "digest"):
+    for field in _FROM_IMPORT:
         setattr(corpus, field, getattr(imported, field))
     corpus.state = CorpusState.READY
     corpus.save()

@@ -5,6 +5,9 @@ Skipped: what was never meant to be an image (hidden files, texts); counted by k
 to the quarantine list with that reason, unread.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from corpora.importers.archive import list_archive
 from corpora.importers.base import (
     ArchiveLimits,
@@ -13,18 +16,32 @@ from corpora.importers.base import (
     ImportRequest,
     Listing,
     Options,
+    Pristine,
+    Scale,
 )
 from corpora.importers.cifar import list_cifar
 from corpora.importers.folder import list_folder
+from corpora.importers.layouts import LAYOUTS, list_layout
 from corpora.importers.table import list_table
 from corpora.importers.webdataset import list_webdataset
 
-IMPORTERS = {
+IMPORTERS: dict[str, Callable[[ImportRequest], Listing]] = {
     "folder": list_folder,
     "archive": list_archive,
     "list": list_table,
     "webdataset": list_webdataset,
     "cifar": list_cifar,
+    **{name: partial(list_layout, layout) for name, layout in LAYOUTS.items()},
 }
 
-__all__ = ["IMPORTERS", "ArchiveLimits", "Candidate", "ImportRefused", "ImportRequest", "Listing", "Options"]
+__all__ = [
+    "IMPORTERS",
+    "ArchiveLimits",
+    "Candidate",
+    "ImportRefused",
+    "ImportRequest",
+    "Listing",
+    "Options",
+    "Pristine",
+    "Scale",
+]

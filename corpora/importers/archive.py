@@ -71,11 +71,15 @@ class Budget:
 
 @dataclass
 class Unpacker:
-    """Writes entries below `folder`. refused: what was left out and why; skipped: what was never an image."""
+    """Writes entries below `folder`: images, and what `also` wants by its name.
+
+    refused: what was left out and why; skipped: what was never an image.
+    """
 
     folder: Path
     budget: Budget
     skipped: Counter[str]
+    also: Callable[[str], bool] = lambda name: False
     refused: list[Candidate] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
     folders: set[Path] = field(default_factory=set)
@@ -115,7 +119,7 @@ class Unpacker:
                 return None
             with entry.open() as source:
                 head = source.read(_BLOCK)
-                if not (is_image_name(path) or looks_like_image(head)):
+                if not (is_image_name(path) or looks_like_image(head) or self.also(path)):
                     self.skipped[os.path.splitext(path)[1].lower()[:16] or "no ending"] += 1
                     return None
                 if target.parent not in self.folders:

@@ -1,7 +1,8 @@
 """A CSV or Parquet list of paths, in the order of the list.
 
-Columns: `path` (or `image`, `file`, `filename`), and optionally `label`, `mos`, `reference`, `group`. Paths are
-relative to the list's own folder, or to a given root. The format is documented in docs/formats.md.
+Columns: `path` (or `image`, `file`, `filename`), and optionally `label`, `mos` with `mos_std` and `mos_n`, `reference`,
+`group`, `distortion`, `level`. Paths are relative to the list's own folder, or to a given root. The format is
+documented in docs/formats.md.
 """
 
 import csv
@@ -16,10 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpora.importers.base import Candidate, ImportRefused, ImportRequest, Listing, folder_label
+from corpora.importers.base import Candidate, ImportRefused, ImportRequest, Listing, Scale, folder_label
+from corpora.importers.opinions import COUNT, MOS, STD, opinion_columns, read_opinion
 
 PATH_NAMES = ("path", "image", "file", "filename")
-OPTIONAL = ("label", "mos", "reference", "group")
+OPTIONAL = {  # column -> the names that it may have
+    "label": ("label",), "mos": MOS, "mos_std": STD, "mos_n": COUNT, "reference": ("reference",), "group": ("group",),
+    "distortion": ("distortion",), "level": ("level",),
+}  # fmt: skip
 _TICK_EVERY = 1_000
 
 
@@ -28,10 +33,11 @@ def list_table(request: ImportRequest) -> Listing:
     root = Path(request.options.root) if request.options.root else request.location.parent
     if not root.is_dir():
         raise ImportRefused(f'"{root}", which the paths of the list are relative to, is not a folder on the server')
-    return Listing(root, _candidates(request, root))
+    scale = request.options.scale()
+    return Listing(root, _candidates(request, root, scale), scale=scale)
 
 
-def _candidates(request: ImportRequest, root: Path) -> Iterator[Candidate]:
+def _candidates(request: ImportRequest, root: Path, scale: Scale) -> Iterator[Candidate]:
     rows = rows_of(request.location)
     doubled = _doubled(path for path, _ in rows_of(request.location))
     first: dict[str, int] = {}
@@ -42,13 +48,19 @@ def _candidates(request: ImportRequest, root: Path) -> Iterator[Candidate]:
         path, problem = relative_path(text, root)
         if problem is None:
             problem = _target_problem(root / path, request)
-        mos, mos_problem = _number(row["mos"])
-        problem = problem or mos_problem
+        opinion = read_opinion(row["mos"], row["mos_std"], row["mos_n"], scale=scale)
+        level, level_problem = _level(row["level"])
+        problem = problem or (opinion if isinstance(opinion, str) else None) or level_problem
         if problem is None and _hash(text) in doubled:
             seen = first.setdefault(path, number)
             problem = None if seen == number else f"listed twice; row {seen} of the list is taken"
         label = row["label"] or (folder_label(path) if with_labels else None)
-        yield Candidate(path, problem, label, mos, row["reference"], row["group"])
+        values = {} if opinion is None or isinstance(opinion, str) else opinion_columns(opinion)
+        reference = _reference(row["reference"], root)
+        yield Candidate(
+            path, problem, label, reference=reference, group=row["group"], distortion=row["distortion"], level=level,
+            **values,
+        )  # fmt: skip
 
 
 def rows_of(table: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
@@ -95,10 +107,10 @@ def _csv_rows(table: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
             reader = csv.DictReader(file)
             named = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
             path_column = _path_column(table, list(named))
+            columns = _columns(named)
             for row in reader:
-                values = {
-                    name: (row[named[name]] or "").strip() or None if name in named else None for name in OPTIONAL
-                }
+                values = {name: (row[column] or "").strip() or None if column is not None else None
+                          for name, column in columns.items()}  # fmt: skip
                 yield (row[named[path_column]] or "").strip(), values
     except (UnicodeDecodeError, csv.Error) as error:
         raise ImportRefused(f'"{table.name}" is no CSV table in UTF-8: {error}') from error
@@ -109,9 +121,9 @@ def _parquet_rows(table: Path) -> Iterator[tuple[str, dict[str, str | None]]]:
         with pq.ParquetFile(table) as file:
             named = {name.lower(): name for name in file.schema_arrow.names}
             path_column = _path_column(table, list(named))
-            columns = [named[path_column], *(named[name] for name in OPTIONAL if name in named)]
-            for batch in file.iter_batches(columns=columns):
-                values = {name: batch.column(named[name]).to_pylist() for name in OPTIONAL if name in named}
+            columns = {name: column for name, column in _columns(named).items() if column is not None}
+            for batch in file.iter_batches(columns=[named[path_column], *columns.values()]):
+                values = {name: batch.column(column).to_pylist() for name, column in columns.items()}
                 for place, path in enumerate(batch.column(named[path_column]).to_pylist()):
                     yield (
                         str(path or "").strip(),
@@ -137,14 +149,22 @@ def _text(value: Any) -> str | None:
     return None if value is None or (isinstance(value, float) and math.isnan(value)) else str(value).strip() or None
 
 
-def _number(text: str | None) -> tuple[float | None, str | None]:
+def _columns(named: dict[str, str]) -> dict[str, str | None]:
+    """The table's own name of each optional column; None where it has none."""
+    return {column: next((named[name] for name in names if name in named), None) for column, names in OPTIONAL.items()}
+
+
+def _reference(text: str | None, root: Path) -> str | None:
+    """A reference as the paths of rows are written; as it stands where it leads elsewhere."""
+    return relative_path(text, root)[0] if text else None
+
+
+def _level(text: str | None) -> tuple[int | None, str | None]:
     if text is None:
         return None, None
-    try:
-        value = float(text)
-    except ValueError:
-        return None, f'mos is "{text}", which is no number'
-    return (value, None) if math.isfinite(value) else (None, f'mos is "{text}", which is no finite number')
+    if not text.isdecimal() or len(text) > 6:
+        return None, f'level is "{text}", which is no whole number from 0 upwards'
+    return int(text), None
 
 
 def _doubled(paths: Iterator[str]) -> set[int]:
