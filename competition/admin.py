@@ -42,11 +42,7 @@ class CompetitionAdminForm(CompetitionForm):
         if not cleaned.get("versions"):
             self.add_error("versions", "There are no entrants: choose at least two model versions.")
         plan = self.plan_of(cleaned)
-        problems = [
-            *planning.setting_problems(plan),
-            *planning.label_space_problems(plan),
-            *self._name_problems(cleaned),
-        ]
+        problems = [*planning.setting_problems(plan), *self._name_problems(cleaned)]
         for problem in problems:
             self.add_error(problem.field if problem.field in self.fields else None, problem.message)
         return cleaned

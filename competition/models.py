@@ -2,7 +2,8 @@
 
 Competition: a question put to several versions over one corpus. Entrant: a version in a competition.
 Round: one turn: score, select, label, settle. Duel: two entrants in a round.
-Exhibit: what is shown to people: in MAD one image on which the two entrants of a duel disagree.
+Exhibit: what is shown to people: in MAD one image on which the two entrants of a duel disagree; in gMAD a pair of
+images, the attacker's best and worst of a level of the defender.
 Snapshot: the leaderboard at one time, from a named set of judgements; immutable. Standing: one line of it.
 """
 
@@ -21,6 +22,7 @@ from models_zoo.models import Version
 
 class Kind(models.TextChoices):
     MAD = "mad", "MAD: classifiers"
+    GMAD = "gmad", "gMAD: quality models"
 
 
 class Competition(Shared):
@@ -30,7 +32,10 @@ class Competition(Shared):
     description = models.TextField(blank=True)
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.MAD)
     corpus = models.ForeignKey(Corpus, models.PROTECT, related_name="competitions")
-    taxonomy = models.ForeignKey(Taxonomy, models.PROTECT, help_text="Gives the distance between two predictions")
+    taxonomy = models.ForeignKey(
+        Taxonomy, models.PROTECT, null=True, blank=True, help_text="MAD: gives the distance between two predictions"
+    )
+    options = models.JSONField(default=dict, blank=True, help_text="Settings of its kind alone (Kind.Options)")
     k = models.PositiveIntegerField(
         default=30, validators=[MinValueValidator(1)], help_text="Images per pair of models"
     )
@@ -125,6 +130,7 @@ class Round(models.Model):
     job = models.ForeignKey(Job, models.SET_NULL, null=True, related_name="+", help_text="What works on it now")
     campaign = models.ForeignKey(Campaign, models.PROTECT, null=True, related_name="rounds")
     error = models.TextField(blank=True)
+    facts = models.JSONField(default=dict, help_text="What selection found beyond duels and exhibits, by kind")
     started_at = models.DateTimeField(auto_now_add=True)
     labelling_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
@@ -143,7 +149,8 @@ class Round(models.Model):
 
 
 class Duel(models.Model):
-    """Two entrants in a round, and why it has as many exhibits as it has."""
+    """Two entrants in a round, and why it has as many exhibits as it has. In gMAD the first attacks the second, and
+    every two entrants have two duels."""
 
     round = models.ForeignKey(Round, models.CASCADE, related_name="duels")
     first = models.ForeignKey(Entrant, models.PROTECT, related_name="duels_first")
@@ -171,16 +178,19 @@ class ExhibitRole(models.TextChoices):
 
 
 class Exhibit(models.Model):
-    """One image shown to people for one duel (or for the control arm, where ``duel`` is empty).
+    """One image, or one pair, shown to people for one duel (or for the control arm, where ``duel`` is empty).
 
-    The same picture with the same two classes is asked once: exhibits of several duels share one trial.
-    A control image with more than two distinct predictions has several exhibits, each with at most two classes.
+    The same question is asked once: exhibits of several duels share one trial. In MAD a question is a picture with two
+    classes, and a control image with more than two distinct predictions has several exhibits. In gMAD it is a pair:
+    ``item`` is what the attacker finds best in a level of the defender, ``second_item`` what it finds worst.
     """
 
     round = models.ForeignKey(Round, models.PROTECT, related_name="exhibits")
     duel = models.ForeignKey(Duel, models.PROTECT, null=True, related_name="exhibits")
     trial = models.ForeignKey(Trial, models.PROTECT, null=True, related_name="exhibits")
     item = models.ForeignKey(Item, models.PROTECT, related_name="exhibits")
+    second_item = models.ForeignKey(Item, models.PROTECT, null=True, related_name="+")
+    level = models.PositiveSmallIntegerField(null=True, help_text="gMAD: level of the defender, from 1 (worst)")
     role = models.CharField(max_length=8, choices=ExhibitRole)
     rank = models.PositiveIntegerField(help_text="Order of selection within its duel, from 1; reserve goes on counting")
     class_first = models.PositiveIntegerField(null=True)
@@ -188,7 +198,13 @@ class Exhibit(models.Model):
     confidence_first = models.FloatField(null=True)
     confidence_second = models.FloatField(null=True)
     distance = models.FloatField(null=True)
-    predictions = models.JSONField(default=dict, help_text="Control: {entrant id: class index}")
+    predictions = models.JSONField(
+        default=dict,
+        help_text="MAD control: {entrant id: class index}; gMAD: {entrant id: [score of item, score of second_item]}",
+    )
+    preference = models.FloatField(
+        null=True, help_text="gMAD: what people said, -100 … 100; above zero where item is better, as the attacker says"
+    )
     right_first = models.BooleanField(null=True, help_text="The picture holds class_first; empty while undecided")
     right_second = models.BooleanField(null=True, help_text="The picture holds class_second; empty while undecided")
     dropped = models.BooleanField(default=False, help_text="People could not label it; a reserve took its place")
@@ -197,7 +213,12 @@ class Exhibit(models.Model):
 
     class Meta:
         ordering = ["duel", "rank"]
-        constraints = [models.UniqueConstraint(fields=["duel", "item"], name="exhibit_once_per_duel")]
+        constraints = [
+            models.UniqueConstraint(fields=["duel", "item"], condition=Q(level=None), name="exhibit_once_per_duel"),
+            models.UniqueConstraint(
+                fields=["duel", "level", "rank"], condition=~Q(level=None), name="exhibit_once_per_cell"
+            ),
+        ]
         indexes = [models.Index(fields=["round", "role"])]
 
     def __str__(self) -> str:
@@ -221,7 +242,7 @@ class Snapshot(models.Model):
         default=False, help_text="The other view: the judgements of excluded people count as well"
     )
     digest = models.CharField(max_length=64, help_text="SHA-256 of the judgements it rests on and the parameters")
-    matrices = models.JSONField(help_text="accuracy, counts, ratio: m×m; cases: per duel; entrant order")
+    matrices = models.JSONField(help_text="Entrants, names, and the m×m tables of the kind")
     k_curve = models.JSONField(default=list, help_text='[{"k", "spearman", "scores"}, …]')
     control = models.JSONField(default=dict, help_text="Accuracy per entrant on the control arm with its interval")
     agreement = models.JSONField(default=dict, help_text="Krippendorff's alpha with its interval, percent agreement")
@@ -241,7 +262,8 @@ class Standing(models.Model):
 
     snapshot = models.ForeignKey(Snapshot, models.CASCADE, related_name="standings")
     entrant = models.ForeignKey(Entrant, models.PROTECT, related_name="standings")
-    score = models.FloatField(help_text="Entry of the Perron vector; the entries of all entrants sum to 1")
+    measure = models.CharField(max_length=20, default="mad", help_text="What is ranked: a measure of the kind")
+    score = models.FloatField(help_text="MAD: entry of the Perron vector, all entrants sum to 1; gMAD: Thurstone scale")
     low = models.FloatField(help_text="95 % bootstrap interval")
     high = models.FloatField()
     rank = models.PositiveSmallIntegerField()
@@ -250,8 +272,8 @@ class Standing(models.Model):
     n_images = models.PositiveIntegerField()
 
     class Meta:
-        ordering = ["snapshot", "rank"]
-        constraints = [models.UniqueConstraint(fields=["snapshot", "entrant"], name="standing_once")]
+        ordering = ["snapshot", "measure", "rank"]
+        constraints = [models.UniqueConstraint(fields=["snapshot", "entrant", "measure"], name="standing_once")]
 
     def __str__(self) -> str:
         return f"{self.rank}. {self.entrant}"

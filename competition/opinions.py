@@ -38,24 +38,15 @@ class Ballot:
 
 @dataclass(frozen=True)
 class Opinion:
-    """outcome: as in ``VerdictOutcome``; majority: {class: contained or not, None where undecided}."""
+    """outcome: as in ``VerdictOutcome``; value: as in ``Verdict``, of the protocol's own form."""
 
     outcome: str
-    majority: dict[int, bool | None]
+    value: dict[str, Any]
     ballots: tuple[Ballot, ...]
 
     @property
     def is_settled(self) -> bool:
         return self.outcome == VerdictOutcome.SETTLED
-
-    def counts(self, first: int, second: int) -> tuple[int, int, int, int]:
-        """Ballots that say: both, only ``first``, only ``second``, neither. "Cannot tell" is in none of them."""
-        tally = [0, 0, 0, 0]
-        for ballot in self.ballots:
-            if ballot.kind == JudgementKind.ANSWER:
-                yes_first, yes_second = ballot.value.get(str(first)), ballot.value.get(str(second))
-                tally[2 * (not yes_first) + (not yes_second)] += 1
-        return tally[0], tally[1], tally[2], tally[3]
 
 
 def excluded_people(campaigns: Sequence[Campaign]) -> list[int]:
@@ -70,7 +61,7 @@ def opinions_read(campaigns: Sequence[Campaign], *, everyone: bool = False) -> d
     if everyone:
         return dict(_decide_again(campaigns, ballots))
     verdicts = Verdict.objects.filter(campaign__in=campaigns).values_list("trial", "outcome", "value")
-    return {trial: Opinion(outcome, _labels(value), tuple(ballots[trial])) for trial, outcome, value in verdicts}
+    return {trial: Opinion(outcome, value, tuple(ballots[trial])) for trial, outcome, value in verdicts}
 
 
 def _ballots(campaigns: Sequence[Campaign], *, everyone: bool) -> defaultdict[int, list[Ballot]]:
@@ -110,50 +101,49 @@ def _decide_again(
         if state == TrialState.OPEN and not ruling.is_final:
             continue
         outcome = ruling.outcome if ruling.is_final else VerdictOutcome.UNDECIDED
-        yield trial, Opinion(outcome, _labels(ruling.value), tuple(cast))
+        yield trial, Opinion(outcome, ruling.value, tuple(cast))
 
 
-def agreement(opinions: Mapping[int, Opinion], *, seed: int) -> dict[str, Any]:
-    """Krippendorff's alpha (nominal, every question an item) with its interval; empty without answers."""
+def agreement(campaigns: Sequence[Campaign], opinions: Mapping[int, Opinion], *, seed: int) -> dict[str, Any]:
+    """Krippendorff's alpha at the protocol's level with its interval, every question an item; empty without answers."""
+    if not campaigns:
+        return {}
+    protocol = PROTOCOLS[campaigns[0].protocol]
     said = [
-        (ballot.person, trial, int(label), int(answer))
+        (ballot.person, f"{trial}:{question}", number)
         for trial in sorted(opinions)
         for ballot in opinions[trial].ballots
         if ballot.kind == JudgementKind.ANSWER
-        for label, answer in ballot.value.items()
+        for question, number in protocol.numbers(ballot.value).items()
     ]
     if not said:
         return {}
-    person, trial, label, answer = np.array(said, dtype=np.int64).T
-    _, question = np.unique(np.column_stack([trial, label]), axis=0, return_inverse=True)
-    found = krippendorff(person, question.ravel(), answer, seed=seed)
+    person, question, number = zip(*said, strict=True)
+    _, places = np.unique(np.array(question), return_inverse=True)
+    found = krippendorff(np.array(person), places.ravel(), np.array(number), level=protocol.level, seed=seed)
     names = ("alpha", "low", "high", "percent", "persons", "items", "values", "note")
-    return {name: plain(getattr(found, name)) for name in names}
+    return {name: plain(getattr(found, name)) for name in names} | {"level": protocol.level}
 
 
 def people(campaigns: Sequence[Campaign], opinions: Mapping[int, Opinion]) -> list[dict[str, Any]]:
-    """Per annotator, excluded ones too: judgements, "cannot tell"s, answers and those that agree with the majority,
-    median milliseconds from paint to answer."""
+    """Per annotator, excluded ones too: judgements, "cannot tell"s, answers to settled questions and those that agree
+    with the verdict, median milliseconds from paint to answer."""
     found = Judgement.objects.in_force().filter(campaign__in=campaigns, trial__kind__in=TrialKind.shared())
-    columns = found.order_by("person", "pk").values_list("person", "trial", "kind", "value", "milliseconds")
+    columns = found.order_by("person", "pk").values_list(
+        "person", "trial", "kind", "value", "milliseconds", "campaign__protocol"
+    )
     lines: dict[int, dict[str, Any]] = {}
     times: defaultdict[int, list[int]] = defaultdict(list)
-    for person, trial, kind, value, milliseconds in columns.iterator(READ_AT_ONCE):
+    for person, trial, kind, value, milliseconds, protocol in columns.iterator(READ_AT_ONCE):
         line = lines.setdefault(
             person, {"person": person, "judgements": 0, "cannot_tell": 0, "answers": 0, "agreeing": 0}
         )
         times[person].append(milliseconds)
         line["judgements"] += 1
         line["cannot_tell"] += kind != JudgementKind.ANSWER
-        majority = opinions[trial].majority if trial in opinions else {}
-        decided = [
-            said == majority[int(label)] for label, said in value.items() if majority.get(int(label)) is not None
-        ]
-        line["answers"] += len(decided)
-        line["agreeing"] += sum(decided)
+        opinion = opinions.get(trial)
+        if kind == JudgementKind.ANSWER and opinion and opinion.value:
+            agreeing, comparable = PROTOCOLS[protocol].agreeing(value, opinion.value)
+            line["answers"] += comparable
+            line["agreeing"] += agreeing
     return [{**line, "milliseconds": float(np.median(times[person]))} for person, line in lines.items()]
-
-
-def _labels(value: Mapping[str, bool | None]) -> dict[int, bool | None]:
-    """JSON keys back to class indices."""
-    return {int(label): said for label, said in value.items()}

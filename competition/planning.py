@@ -6,26 +6,32 @@ Problem: why it cannot be launched, with the field at fault and the remedy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil, comb
-from typing import Any, Self
+from math import comb
+from typing import TYPE_CHECKING, Any, Self
 
 from competition.models import Competition
 from corpora.models import Corpus, CorpusState, Taxonomy
 from models_zoo.models import Scores, ScoresState, Version, VersionKind, VersionState
 
+if TYPE_CHECKING:
+    from competition.kinds import Kind
+
 MAX_ENTRANTS = 200  # 19,900 duels; with k = 30 that is already 3 million judgements
-CLASSES_PER_TRIAL = 2
 SETTING_NAMES = ("k", "reserve", "threshold", "per_class_cap", "control_size", "overlap", "judgement_budget")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings as in ``Competition``. ``newcomers``: the last of ``versions`` that were added after the launch;
-    with any, only their duels are planned."""
+    """Settings as in ``Competition``. ``options``: those of the kind alone.
+
+    ``newcomers``: the last of ``versions`` that were added after the launch; with any, only their duels are planned.
+    """
 
     corpus: Corpus | None
     taxonomy: Taxonomy | None
     versions: Sequence[Version]
+    kind: str = "mad"
+    options: dict[str, Any] = field(default_factory=dict)
     k: int = 30
     reserve: int = 30
     threshold: float = 0.8
@@ -45,13 +51,21 @@ class Plan:
             taxonomy=competition.taxonomy,
             versions=[*entered, *newcomers],
             newcomers=len(newcomers),
-            **{name: getattr(competition, name) for name in (*SETTING_NAMES, "campaign_options")},
+            **{name: getattr(competition, name) for name in (*SETTING_NAMES, "kind", "options", "campaign_options")},
         )
 
     @property
     def n_duels(self) -> int:
         everyone, earlier = len(self.versions), len(self.versions) - self.newcomers
-        return comb(everyone, 2) - (comb(earlier, 2) if self.newcomers else 0)
+        pairs = comb(everyone, 2) - (comb(earlier, 2) if self.newcomers else 0)
+        return 2 * pairs if kind_of(self).is_directed else pairs
+
+
+def kind_of(plan: Plan) -> "Kind":
+    """The kind of a plan."""
+    from competition.kinds import KINDS
+
+    return KINDS[plan.kind]
 
 
 @dataclass(frozen=True)
@@ -106,13 +120,8 @@ def preview(plan: Plan) -> Preview:
 
 def _counts(plan: Plan) -> tuple[int, int, int]:
     """Exhibits, control trials, judgements: upper bounds."""
-    asking = plan.newcomers or len(plan.versions)
-    n_exhibits = plan.n_duels * plan.k
-    distinct = min(asking, plan.taxonomy.n_classes) if plan.taxonomy else asking
-    n_control = plan.control_size * ceil(distinct / CLASSES_PER_TRIAL)
-    if plan.corpus:
-        n_control = min(n_control, plan.corpus.n_rows * ceil(distinct / CLASSES_PER_TRIAL))
-        n_exhibits = min(n_exhibits, plan.n_duels * plan.corpus.n_rows)
+    kind = kind_of(plan)
+    n_exhibits, n_control = kind.n_exhibits(plan), kind.n_control(plan)
     extra = sum(float(plan.campaign_options.get(name, 0)) for name in ("gold_share", "repeat_share"))
     return n_exhibits, n_control, round((n_exhibits + n_control) * plan.overlap * (1 + extra))
 
@@ -133,46 +142,33 @@ def _scoring_seconds(unscored: Sequence[Version], n_rows: int) -> float | None:
 
 
 def setting_problems(plan: Plan) -> list[Problem]:
-    """What is wrong with the numbers alone."""
-    bounds: list[tuple[str, float, float, float, str]] = [
-        (
-            "k",
-            plan.k,
-            1,
-            10_000,
-            "choose at least 1 image per pair of models (30 is usual, the ranking is stable from 15)",
-        ),
-        ("reserve", plan.reserve, 0, 10_000, "choose 0 for no spare images, or as many as k"),
-        ("threshold", plan.threshold, 0, 1, "a confidence lies between 0 and 1 (0.8 is usual, 0 turns the filter off)"),
-        (
-            "per_class_cap",
-            plan.per_class_cap,
-            1,
-            10_000,
-            "at least 1 image of a predicted class must be allowed (3 is usual)",
-        ),
+    """What is wrong with the settings, and with entrants that do not fit them."""
+    common: list[Bound] = [
         ("control_size", plan.control_size, 0, 100_000, "choose 0 for no control arm, or about 30"),
         ("overlap", plan.overlap, 1, 100, "at least 1 person must judge each exhibit (5 is usual)"),
     ]
+    found = out_of_bounds(common)
+    others = [version for version in plan.versions if version.model.task != kind_of(plan).task]
+    found.extend(
+        Problem(
+            "versions",
+            f'"{version}" is made for the task {version.model.get_task_display().lower()}: it cannot compete here.',
+        )
+        for version in others
+    )
+    return found if others else found + kind_of(plan).problems(plan)
+
+
+Bound = tuple[str, float, float, float, str]
+"""Field, value, lowest, highest, remedy."""
+
+
+def out_of_bounds(bounds: Sequence[Bound]) -> list[Problem]:
+    """A problem for each value beyond its bounds."""
     return [
         Problem(name, f"{name.replace('_', ' ').capitalize()} is {value:g}: {remedy}.")
         for name, value, low, high, remedy in bounds
         if not low <= value <= high
-    ]
-
-
-def label_space_problems(plan: Plan) -> list[Problem]:
-    """Entrants that predict in another label space than the competition's."""
-    if plan.taxonomy is None:
-        return []
-    return [
-        Problem(
-            "versions",
-            f'"{version}" predicts in the label space "{version.model.taxonomy}", but this competition asks in '
-            f'"{plan.taxonomy}": entrants must share one label space, so leave it out or start another competition.',
-        )
-        for version in plan.versions
-        if version.model.taxonomy_id != plan.taxonomy.pk
     ]
 
 
@@ -201,7 +197,7 @@ def _entrant_problems(plan: Plan) -> list[Problem]:
         )
     for version in plan.versions:
         found.extend(Problem("versions", message) for message in _version_messages(version, plan.corpus))
-    return found + label_space_problems(plan)
+    return found
 
 
 def _version_messages(version: Version, corpus: Corpus | None) -> list[str]:
@@ -236,8 +232,8 @@ def _corpus_problems(plan: Plan) -> list[Problem]:
 def _budget_message(plan: Plan, n_judgements: int) -> str:
     budget = plan.judgement_budget or 0
     control = n_judgements - round(n_judgements * _share_of_duels(plan))
-    affordable = max(0, int((budget - control) / max(1, n_judgements - control) * plan.k))
-    ways = [f"lower k to {affordable}"] if affordable else []
+    share = max(0.0, (budget - control) / max(1, n_judgements - control))
+    ways = kind_of(plan).cheaper(plan, share)
     ways.append("ask fewer people per exhibit" if plan.overlap > 1 else "enter fewer models")
     return (
         f"Up to {n_judgements:,} judgements may be needed, the budget is {budget:,}: "
@@ -251,22 +247,4 @@ def _share_of_duels(plan: Plan) -> float:
 
 
 def _warnings(plan: Plan, scored: dict[int, Scores]) -> list[str]:
-    found = []
-    silent = [
-        str(version) for version in plan.versions if version.pk in scored and not scored[version.pk].has_confidence
-    ]
-    if silent and plan.threshold > 0:
-        found.append(
-            f"No confidences are known of {', '.join(silent)}: their answers count as sure, the filter is off for them."
-        )
-    if plan.overlap % 2 == 0:
-        found.append(
-            f"{plan.overlap} people per exhibit can tie; ties cost one more judgement each. An odd number avoids them."
-        )
-    if plan.reserve == 0:
-        found.append("Without a reserve, an image that people cannot label is not replaced.")
-    if plan.taxonomy and not plan.taxonomy.edges and plan.taxonomy.kind == "flat":
-        found.append(f'"{plan.taxonomy}" has no hierarchy: every two classes are equally far apart (0-1 distance).')
-    if plan.corpus and plan.corpus.n_rows and plan.k > plan.corpus.n_rows:
-        found.append(f"k is {plan.k}, but the corpus has only {plan.corpus.n_rows:,} images.")
-    return found
+    return kind_of(plan).warnings(plan, scored)

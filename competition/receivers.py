@@ -7,7 +7,7 @@ from django.dispatch import receiver
 from competition.models import Exhibit, ExhibitRole, Round
 from jobs.models import Job, JobState
 from jobs.signals import job_ended
-from labeling.models import Campaign, Trial, TrialState, Verdict
+from labeling.models import Campaign, Trial, TrialState, Verdict, VerdictOutcome
 from labeling.signals import campaign_closed, campaign_complete, trial_ended, verdicts_changed
 
 INTERIM_STEPS = 10  # interim leaderboards while people label: one at each tenth
@@ -16,13 +16,13 @@ INTERIM_STEPS = 10  # interim leaderboards while people label: one at each tenth
 @receiver(trial_ended)
 def on_trial_ended(*, trial: Trial, verdict: Verdict, **kwargs: Any) -> None:
     """Replace an exhibit that people could not label at once; take an interim leaderboard at each tenth."""
-    from competition.rounds import UNUSABLE, reserves_promote, settle_enqueue, verdicts_copy
+    from competition.rounds import reserves_promote, settle_enqueue, verdicts_copy
 
     round_ = Round.objects.filter(campaign=trial.campaign_id).select_related("competition__created_by").first()
     if round_ is None:
         return
     verdicts_copy(exhibits=Exhibit.objects.filter(trial=trial))
-    if verdict.outcome in UNUSABLE:
+    if verdict.outcome != VerdictOutcome.SETTLED:
         duels = Exhibit.objects.filter(trial=trial, role=ExhibitRole.SELECTED).values_list("duel", flat=True)
         reserves_promote(round=round_, duels=duels)
     elif _is_milestone(trial.campaign_id):

@@ -14,15 +14,15 @@ from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 
 from accounts.errors import DomainError
+from competition.kinds import KINDS
+from competition.kinds.base import Kind
 from competition.models import Competition, Duel, Exhibit, ExhibitRole, Round, RoundState, Snapshot
-from competition.selecting import answers_read, control_select, duels_select
 from competition.services import round_move
 from competition.standings import snapshot_take
 from jobs.models import Job
 from jobs.services import job_enqueue
 from labeling import services as labeling
-from labeling.models import Campaign, CampaignState, TrialKind, TrialState, VerdictOutcome
-from labeling.services import TrialSpec
+from labeling.models import Campaign, CampaignState, TrialState
 from models_zoo.services import scores_ensure
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 SETTLE_JOB = "competition.settle"
 SETTLE_PAUSE = timedelta(seconds=10)  # verdicts that change together are settled together
 TRIALS_AT_ONCE = 200
-UNUSABLE = (VerdictOutcome.DROPPED, VerdictOutcome.UNDECIDED)
+VERDICT_FIELDS = ["right_first", "right_second", "preference", "dropped"]
 WORKING = (RoundState.SCORING, RoundState.SELECTING)
 
 
@@ -48,9 +48,7 @@ def round_work(*, round: Round, context: "JobContext") -> dict[str, Any]:
     versions = [entrant.version for entrant in competition.entrants.with_versions()]
     scores_ensure(versions=versions, corpus=competition.corpus, context=context)
     _advance(round, (RoundState.SCORING, RoundState.SELECTING), RoundState.SELECTING)
-    answers = answers_read(competition)
-    duels_select(round=round, answers=answers, context=context)
-    control_select(round=round, answers=answers)
+    KINDS[competition.kind].select(round=round, context=context)
     n_trials = trials_ask(round=round, context=context)
     if round.campaign and round.campaign.state in {CampaignState.DRAFT, CampaignState.PAUSED}:
         labeling.campaign_open(campaign=round.campaign, by=competition.created_by)
@@ -74,7 +72,7 @@ def trials_ask(*, round: Round, context: "JobContext | None" = None) -> int:
     campaign = _campaign_of(round)
     chunks = [waiting[start : start + TRIALS_AT_ONCE] for start in range(0, len(waiting), TRIALS_AT_ONCE)]
     for number, chunk in enumerate(chunks):
-        _ask(campaign, chunk)
+        _ask(KINDS[round.competition.kind], campaign, chunk)
         if context is not None:
             context.report(
                 done=min(len(waiting), (number + 1) * TRIALS_AT_ONCE), total=len(waiting), unit="exhibits",
@@ -85,30 +83,18 @@ def trials_ask(*, round: Round, context: "JobContext | None" = None) -> int:
 
 def _without_trial(round_: Round) -> list[Exhibit]:
     exhibits = Exhibit.objects.asked().filter(round=round_, trial=None)
-    found = list(exhibits.select_related("item", "duel__first", "duel__second"))
-    step = round_.competition.k / max(1, round_.competition.control_size)
-    return sorted(found, key=lambda exhibit: _asking_order(exhibit, step))
+    found = list(exhibits.select_related("item", "second_item", "duel__first", "duel__second"))
+    competition = round_.competition
+    return sorted(found, key=lambda exhibit: KINDS[competition.kind].asking_order(exhibit, competition))
 
 
-def _asking_order(exhibit: Exhibit, step: float) -> tuple[float, int, int, int]:
-    if exhibit.duel is None:
-        return (exhibit.rank * step, 0, exhibit.item.row, exhibit.class_first or 0)
-    return (exhibit.rank, 1, exhibit.duel.first.number, exhibit.duel.second.number)
-
-
-def _ask(campaign: Campaign, exhibits: Sequence[Exhibit]) -> None:
-    """One trial per picture and classes: exhibits that ask the same share it."""
+def _ask(kind: Kind, campaign: Campaign, exhibits: Sequence[Exhibit]) -> None:
+    """One trial per question: exhibits that ask the same share it."""
     with transaction.atomic():
-        trials = labeling.trials_add(campaign=campaign, trials=[_spec(exhibit) for exhibit in exhibits])
+        trials = labeling.trials_add(campaign=campaign, trials=[kind.trial_spec(exhibit) for exhibit in exhibits])
         for exhibit, trial in zip(exhibits, trials, strict=True):
             exhibit.trial = trial
         Exhibit.objects.bulk_update(exhibits, ["trial"])
-
-
-def _spec(exhibit: Exhibit) -> TrialSpec:
-    classes = sorted(label for label in (exhibit.class_first, exhibit.class_second) if label is not None)
-    kind = TrialKind.CONTROL if exhibit.role == ExhibitRole.CONTROL else TrialKind.ORDINARY
-    return TrialSpec(item=exhibit.item, classes=classes, kind=kind)
 
 
 def _campaign_of(round_: Round) -> Campaign:
@@ -119,9 +105,9 @@ def _campaign_of(round_: Round) -> Campaign:
             competition = round_.competition
             locked.campaign = labeling.campaign_create(
                 name=f"{competition}, round {round_.number}",
-                taxonomy=competition.taxonomy,
                 by=competition.created_by,
                 overlap=competition.overlap,
+                **KINDS[competition.kind].campaign_settings(competition),
                 **{"seed": competition.seed, **competition.campaign_options},
             )
             locked.save(update_fields=["campaign"])
@@ -145,27 +131,16 @@ def sharing_copy(competition: Competition, campaign: Campaign) -> None:
 
 
 def verdicts_copy(*, exhibits: QuerySet[Exhibit]) -> int:
-    """Bring what exhibits say about their verdict (who is right, dropped) up to date; returns how many changed."""
+    """Bring what exhibits say about their verdict up to date; returns how many changed."""
     changed = []
-    for exhibit in exhibits.filter(trial__isnull=False).select_related("trial__verdict"):
-        if (facts := _verdict_facts(exhibit)) != (exhibit.right_first, exhibit.right_second, exhibit.dropped):
-            exhibit.right_first, exhibit.right_second, exhibit.dropped = facts
+    for exhibit in exhibits.filter(trial__isnull=False).select_related("trial__verdict", "round__competition"):
+        facts = KINDS[exhibit.round.competition.kind].verdict_facts(exhibit)
+        if any(getattr(exhibit, name) != value for name, value in facts.items()):
+            for name, value in facts.items():
+                setattr(exhibit, name, value)
             changed.append(exhibit)
-    Exhibit.objects.bulk_update(changed, ["right_first", "right_second", "dropped"], batch_size=500)
+    Exhibit.objects.bulk_update(changed, VERDICT_FIELDS, batch_size=500)
     return len(changed)
-
-
-def _verdict_facts(exhibit: Exhibit) -> tuple[bool | None, bool | None, bool]:
-    verdict = getattr(exhibit.trial, "verdict", None)
-    if verdict is None:
-        return None, None, False
-    if verdict.outcome in UNUSABLE and exhibit.role == ExhibitRole.SELECTED:
-        return None, None, True
-    first, second = (
-        None if label is None else verdict.value.get(str(label))
-        for label in (exhibit.class_first, exhibit.class_second)
-    )
-    return first, second, verdict.outcome == VerdictOutcome.DROPPED
 
 
 def reserves_promote(*, round: Round, duels: Iterable[int] | None = None) -> int:

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
+from pydantic import ValidationError
 
 from accounts.errors import Conflict, DomainError
 from accounts.permissions import require_edit, require_researcher, require_view
 from competition import planning
+from competition.kinds import KINDS
 from competition.models import Competition, Entrant, Round, RoundState
 from corpora.models import Corpus, Taxonomy
 from jobs.models import Job
 from jobs.services import job_cancel, job_enqueue
 from labeling import services as labeling
 from labeling.models import CampaignState
-from models_zoo.models import Version
+from models_zoo.models import Task, Version
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -38,14 +40,15 @@ def competition_create(
     corpus: Corpus,
     by: "User",
     versions: Sequence[Version] = (),
+    kind: str = "mad",
     taxonomy: Taxonomy | None = None,
     **settings: Any,
 ) -> Competition:
     """Make a competition with its entrants, in the order given; nothing runs until it is launched.
 
     Args:
-        taxonomy: by default that of the first version's model.
-        settings: other fields of ``Competition``.
+        taxonomy: by default that of the first version's model, for kinds that have one.
+        settings: other fields of ``Competition``; ``options``: settings of its kind alone.
 
     Raises:
         DomainError: on a taken name, a bad setting, or entrants of another label space.
@@ -55,16 +58,19 @@ def competition_create(
     require_view(by, corpus)
     for version in versions:
         require_view(by, version.model)
-    if taxonomy is None:
-        if not versions:
-            raise DomainError("There are no entrants: choose at least two model versions.", field="versions")
-        taxonomy = versions[0].model.taxonomy
+    if not versions:
+        raise DomainError("There are no entrants: choose at least two model versions.", field="versions")
+    if kind not in KINDS:
+        raise DomainError(f'There is no kind of competition "{kind}": choose from {", ".join(KINDS)}.', field="kind")
+    if KINDS[kind].task == Task.CLASSIFICATION:
+        taxonomy = taxonomy or versions[0].model.taxonomy
+    settings["options"] = options_clean(kind, settings.get("options") or {})
     _require_name(name)
     if (again := [str(version) for at, version in enumerate(versions) if version in versions[:at]]) != []:
         raise DomainError(f'"{again[0]}" is entered twice: a version competes once.', field="versions")
-    competition = Competition(name=name.strip(), corpus=corpus, taxonomy=taxonomy, created_by=by, **settings)
+    competition = Competition(name=name.strip(), kind=kind, corpus=corpus, taxonomy=taxonomy, created_by=by, **settings)
     plan = _plan_with(competition, versions)
-    _raise_first([*planning.setting_problems(plan), *planning.label_space_problems(plan)])
+    _raise_first(planning.setting_problems(plan))
     with transaction.atomic():
         competition.save()
         Entrant.objects.bulk_create(
@@ -75,6 +81,20 @@ def competition_create(
     return competition
 
 
+def options_clean(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a kind alone, whole and as they are kept.
+
+    Raises:
+        DomainError: an unknown setting or a bad value; ``field`` names it.
+    """
+    try:
+        return KINDS[kind].Options(**options).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "options"
+        raise DomainError(f"{name}: {first['msg']} (given: {first['input']!r}).", field=name) from None
+
+
 def competition_update(*, competition: Competition, by: "User", **settings: Any) -> Competition:
     """Change settings. Once a round has begun only the description and who may look can change.
 
@@ -82,6 +102,8 @@ def competition_update(*, competition: Competition, by: "User", **settings: Any)
         Conflict: when a fixed setting would change.
     """
     require_edit(by, competition, action="change")
+    if "options" in settings:
+        settings["options"] = options_clean(competition.kind, settings["options"])
     changed = {name for name, value in settings.items() if getattr(competition, name) != value}
     if competition.rounds.exists() and (fixed := changed - {"name", "description", "is_public", "judgement_budget"}):
         raise Conflict(
@@ -95,7 +117,7 @@ def competition_update(*, competition: Competition, by: "User", **settings: Any)
         setattr(competition, name, value)
     versions = [entrant.version for entrant in competition.entrants.with_versions()]
     plan = _plan_with(competition, versions)
-    _raise_first([*planning.setting_problems(plan), *planning.label_space_problems(plan)])
+    _raise_first(planning.setting_problems(plan))
     competition.save()
     return competition
 
@@ -197,7 +219,7 @@ def entrant_add(*, competition: Competition, version: Version, by: "User") -> En
         if version in plan.versions[:-1]:
             raise Conflict(f'"{version}" competes already.', field="version")
         if latest is None:
-            _raise_first(planning.label_space_problems(plan))
+            _raise_first(planning.setting_problems(plan))
             return _enter(competition, version)
         if latest.state not in EXTENDABLE:
             raise Conflict(
@@ -321,7 +343,7 @@ def _plan_with(competition: Competition, versions: Sequence[Version]) -> plannin
         corpus=competition.corpus,
         taxonomy=competition.taxonomy,
         versions=versions,
-        **{name: getattr(competition, name) for name in planning.SETTING_NAMES},
+        **{name: getattr(competition, name) for name in (*planning.SETTING_NAMES, "kind", "options")},
     )
 
 

@@ -20,8 +20,8 @@ from accounts.models import User
 from accounts.permissions import require_researcher
 from competition import charts, exploring, exports, planning, reading, services
 from competition.forms import CompetitionForm, EntrantForm, ExploreFilterForm, ExploreForm, GalleryForm
+from competition.kinds.mad.selecting import answers_at
 from competition.models import Competition, Exhibit, ExhibitRole, Round, RoundState, Snapshot
-from competition.selecting import answers_at
 from corpora import taxonomies
 from models_zoo.reading import class_names
 

@@ -12,7 +12,7 @@ from accounts.models import User
 from competition import services
 from competition.models import Competition, Duel, Exhibit, ExhibitRole, Round, RoundState, Snapshot
 from competition.rounds import reserves_promote
-from competition.selecting import Masked
+from competition.kinds.mad.selecting import Masked
 from competition.standings import evidence_gather, snapshot_take
 from corpora.models import Corpus
 from jobs.inline import run_all_inline

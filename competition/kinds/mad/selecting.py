@@ -13,7 +13,6 @@ import numpy as np
 from django.db import transaction
 
 from competition.models import Competition, Duel, Entrant, Exhibit, ExhibitRole, Round
-from competition.planning import CLASSES_PER_TRIAL
 from corpora import taxonomies
 from corpora.models import Item
 from corpora.reading import manifest_of
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from competition.selection.mad import PairSelection
     from jobs.context import JobContext
 
+CLASSES_PER_TRIAL = 2
 Rows = np.ndarray  # (n,) int64, ascending
 
 

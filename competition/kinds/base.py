@@ -1,0 +1,157 @@
+"""What a kind of competition gives to the work that all kinds share.
+
+Measure: what a leaderboard of the kind ranks. Options: the settings that only this kind has, a typed object that is
+kept in ``Competition.options``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from competition.models import Competition, Entrant, Exhibit, Round, Snapshot
+from labeling.services import TrialSpec
+from models_zoo.models import Task
+
+if TYPE_CHECKING:
+    from competition.planning import Plan, Problem
+    from jobs.context import JobContext
+    from models_zoo.models import Scores
+
+
+class Options(BaseModel):
+    """Settings of one kind alone; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Measure:
+    name: str
+    title: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """One line of a leaderboard."""
+
+    entrant: Entrant
+    measure: str
+    score: float
+    low: float
+    high: float
+    rank: int
+    rank_best: int
+    rank_worst: int
+    n_images: int
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What a snapshot keeps, and its lines."""
+
+    matrices: dict[str, Any]
+    k_curve: list[dict[str, Any]]
+    control: dict[str, Any]
+    places: Sequence[Place]
+
+
+class Evidence:
+    """What a leaderboard rests on. Equal evidence has equal digests, whatever the database's ids are."""
+
+    n_exhibits: int
+    n_open: int
+    n_judgements: int
+    excluded_people: Sequence[int]
+    agreement: dict[str, Any]
+
+    @property
+    def is_empty(self) -> bool:
+        raise NotImplementedError
+
+    def digest(self, *, replicates: int, seed: int, everyone: bool) -> str:
+        """SHA-256 of the evidence and the parameters."""
+        raise NotImplementedError
+
+    def rank(self, *, replicates: int, seed: int) -> Leaderboard:
+        """The leaderboard; the same evidence gives the same numbers to the last bit."""
+        raise NotImplementedError
+
+
+class Kind:
+    """One kind of competition.
+
+    Attributes:
+        settings: the fields of ``Competition`` that it uses beyond those that all use.
+        protocols: how people may be asked; the first is the default.
+        is_directed: a duel has an attacker and a defender, so every two entrants have two.
+    """
+
+    name: str
+    title: str
+    task: Task
+    settings: tuple[str, ...] = ()
+    Options: type[Options] = Options
+    protocols: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    is_directed = False
+
+    def options(self, competition: Competition) -> Any:
+        return self.Options(**competition.options)
+
+    def n_exhibits(self, plan: "Plan") -> int:
+        """Exhibits of duels, at most."""
+        raise NotImplementedError
+
+    def n_control(self, plan: "Plan") -> int:
+        """Questions of the control arm, at most."""
+        raise NotImplementedError
+
+    def cheaper(self, plan: "Plan", share: float) -> list[str]:
+        """Ways to need only this share of the exhibits, in words."""
+        raise NotImplementedError
+
+    def problems(self, plan: "Plan") -> list["Problem"]:
+        """What is wrong with the settings of this kind and with entrants that do not fit it."""
+        raise NotImplementedError
+
+    def warnings(self, plan: "Plan", scored: "dict[int, Scores]") -> list[str]:
+        raise NotImplementedError
+
+    def select(self, *, round: Round, context: "JobContext") -> None:
+        """Keep the duels and exhibits that the round lacks; entrants are scored. Kills and repetitions change nothing.
+
+        Raises:
+            DomainError: when something that it needs is missing.
+        """
+        raise NotImplementedError
+
+    def campaign_settings(self, competition: Competition) -> dict[str, Any]:
+        """Protocol and what it needs, for ``labeling.services.campaign_create``."""
+        raise NotImplementedError
+
+    def trial_spec(self, exhibit: Exhibit) -> TrialSpec:
+        """The question of an exhibit; ``item`` and ``second_item`` are loaded."""
+        raise NotImplementedError
+
+    def asking_order(self, exhibit: Exhibit, competition: Competition) -> tuple[Any, ...]:
+        """Sorts exhibits so that labels help most: the best of each duel first, control spread among them."""
+        raise NotImplementedError
+
+    def verdict_facts(self, exhibit: Exhibit) -> dict[str, Any]:
+        """The fields of an exhibit that follow from its trial's verdict (loaded, or none)."""
+        raise NotImplementedError
+
+    def evidence(self, *, round: Round, everyone: bool) -> Evidence:
+        """Everything judged in this round and the ones before it; ``everyone``: excluded people count as well."""
+        raise NotImplementedError
+
+    def dashboard(self, competition: Competition, snapshot: Snapshot | None) -> dict[str, Any]:
+        """What ``competition/<kind>/dashboard.html`` shows beneath the leaderboard."""
+        raise NotImplementedError
+
+    def cases(self) -> dict[str, str]:
+        """The outcomes by which the gallery filters."""
+        raise NotImplementedError
