@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 Arithmetic = Callable[..., float]  # (image) -> score or (image, reference) -> score, on checked arrays
-Builder = Callable[[Path | None], Arithmetic]
+Builder = Callable[[Any], Arithmetic]  # (path of the parameters, None where the card wants none) -> arithmetic
 
 
 class Measure(Protocol):
@@ -121,7 +121,7 @@ def register_metric(
     licence: str,
     source: str,
 ) -> Callable[[Builder], Builder]:
-    """Decorator: enter a function (params path) -> arithmetic. Raises ValueError when the name is taken."""
+    """Decorator: enter a builder. Raises ValueError when the name is taken."""
 
     def enter(builder: Builder) -> Builder:
         if name in _registered:
