@@ -63,6 +63,10 @@ class VersionQuerySet(models.QuerySet[Any]):
         related = self.select_related("model__taxonomy", "corpus", "created_by")
         return related.defer(*(f"model__{column}" for column in HEAVY))
 
+    def for_task(self, task: str) -> Self:
+        """Versions of classifiers ("classification") or of quality models ("quality")."""
+        return self.filter(model__task=task)
+
     def verified(self) -> Self:
         """Those that may score and compete."""
         return self.filter(state="verified")

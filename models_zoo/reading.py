@@ -8,7 +8,7 @@ from accounts.errors import DomainError
 from corpora.models import Taxonomy
 from models_zoo.adapters.spec import VersionSpec
 from models_zoo.engine.scores import ScoreStore
-from models_zoo.models import Scores, ScoresState, Version, VersionKind
+from models_zoo.models import Scores, ScoresState, Task, Version, VersionKind
 
 
 def version_spec(version: Version) -> VersionSpec:
@@ -18,16 +18,17 @@ def version_spec(version: Version) -> VersionSpec:
         DomainError: for a predictions version, which is no network.
     """
     if version.kind == VersionKind.PREDICTIONS:
-        raise DomainError(f'"{version}" is a predictions file: it holds no network to run.')
+        raise DomainError(f'"{version}" is a predictions file: it holds nothing to run.')
+    taxonomy = version.model.taxonomy
     return VersionSpec.from_dict(
         {
             "kind": version.kind,
             "architecture": version.architecture,
             "arch_kwargs": version.arch_kwargs,
-            "weights": str(version.path),
-            "sha256": version.sha256,
+            "weights": str(version.path) if version.file else None,
+            "sha256": version.sha256 or None,
             "preprocessing": version.preprocessing,
-            "num_classes": version.model.taxonomy.n_classes,
+            "num_classes": taxonomy.n_classes if taxonomy else None,
             "outputs": version.outputs,
         }
     )
@@ -41,22 +42,55 @@ def score_columns(scores: Scores) -> tuple[np.ndarray, np.ndarray | None]:
         confidences: (n_rows,) float32 in 0..1, or None where the version gave none.
 
     Raises:
-        DomainError: while the scores are incomplete.
+        DomainError: while the scores are incomplete, and for quality scores.
     """
-    if scores.state != ScoresState.COMPLETE:
-        raise DomainError(f'corpus "{scores.corpus}" has no complete scores of "{scores.version}": run "score" first.')
-    classes, confidences = ScoreStore.open(scores.directory).read()
+    if scores.version.model.task != Task.CLASSIFICATION:
+        raise DomainError(f'"{scores.version}" is a quality model: it gives scores, not classes.')
+    classes, confidences = _complete_store(scores).read()
     return classes, confidences if scores.has_confidence else None
 
 
-def label_space(versions: Sequence[Version]) -> dict[Taxonomy, list[Version]]:
-    """Versions by the label space that they predict in, in the order given. Needs ``model__taxonomy``."""
-    spaces: dict[Taxonomy, list[Version]] = {}
+def quality_column(scores: Scores) -> np.ndarray:
+    """The quality scores as the version gives them: (n_rows,) float32, memory-mapped; NaN where a row has none.
+
+    Raises:
+        DomainError: while the scores are incomplete, and for those of a classifier.
+    """
+    if scores.version.model.task != Task.QUALITY:
+        raise DomainError(f'"{scores.version}" is a classifier: it gives classes, no quality scores.')
+    (values,) = _complete_store(scores).read()
+    return values
+
+
+def oriented(scores: Scores) -> np.ndarray:
+    """The quality scores with higher = better: (n_rows,) float32; NaN where a row has none.
+
+    The memory-mapped column itself, or its negative where the model's card says that lower is better.
+
+    Raises:
+        DomainError: as ``quality_column``.
+    """
+    values = quality_column(scores)
+    return values if scores.version.model.higher_is_better else -values
+
+
+def _complete_store(scores: Scores) -> ScoreStore:
+    if scores.state != ScoresState.COMPLETE:
+        raise DomainError(f'corpus "{scores.corpus}" has no complete scores of "{scores.version}": run "score" first.')
+    return ScoreStore.open(scores.directory)
+
+
+def label_space(versions: Sequence[Version]) -> dict[Taxonomy | None, list[Version]]:
+    """Versions by the label space that they predict in, in the order given; None: quality models, which have none.
+
+    Needs ``model__taxonomy``.
+    """
+    spaces: dict[Taxonomy | None, list[Version]] = {}
     for version in versions:
         spaces.setdefault(version.model.taxonomy, []).append(version)
     return spaces
 
 
-def class_names(taxonomy: Taxonomy) -> list[str]:
-    """Names by class index."""
-    return [entry["name"] for entry in taxonomy.classes]
+def class_names(taxonomy: Taxonomy | None) -> list[str]:
+    """Names by class index; none without a label space."""
+    return [] if taxonomy is None else [entry["name"] for entry in taxonomy.classes]

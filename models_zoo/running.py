@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +19,25 @@ from django.utils import timezone
 
 from accounts.errors import DomainError
 from corpora.models import Corpus, CorpusState
-from corpora.reading import manifest_of, row_source
+from corpora.reading import manifest_of, opinions_of, reference_rows, row_source
 from models_zoo.engine.scores import ScoreStore
-from models_zoo.models import Scores, ScoresState, Version, VersionKind, VersionState
+from models_zoo.models import Scores, ScoresState, Task, Version, VersionKind, VersionState
 from models_zoo.reading import class_names, version_spec
-from models_zoo.summaries import scores_summarise
+from models_zoo.summaries import REASONS_KEPT, opinion_summarise, quality_summarise, scores_summarise
 
 if TYPE_CHECKING:
     from jobs.context import JobContext
-    from models_zoo.engine.predictions import Predictions
+    from models_zoo.engine.work import Progress, ScoringReport
+
+
+class HasName(Protocol):
+    """One model of a predictions file."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=HasName)
 
 logger = structlog.get_logger(__name__)
 LOCK_POLL_SECONDS = 0.5
@@ -73,9 +83,12 @@ def _predictions_verify(version: Version) -> dict[str, Any]:
     corpus = version.corpus
     assert corpus is not None, "version_add requires a corpus of predictions"
     _require_unchanged(version)
-    taxonomy = version.model.taxonomy
-    chosen = _one_of(version, read_predictions(version.path))
     paths = pa.chunked_array([batch.column(0) for batch in manifest_of(corpus).batches(["path"])], pa.string())
+    if version.model.task == Task.QUALITY:
+        return _quality_predictions_verify(version, corpus, paths)
+    taxonomy = version.model.taxonomy
+    assert taxonomy is not None, "a classifier has a label space"
+    chosen = _one_of(version, read_predictions(version.path))
     aligned = align(chosen, paths, n_classes=taxonomy.n_classes, class_names=class_names(taxonomy))
     store_predictions(
         aligned,
@@ -88,7 +101,43 @@ def _predictions_verify(version: Version) -> dict[str, Any]:
     return {} if aligned.confidences is not None else {"notes": ["gives no confidences: filters by confidence are off"]}
 
 
-def _one_of(version: Version, models: "list[Predictions]") -> "Predictions":
+def _quality_predictions_verify(version: Version, corpus: Corpus, paths: pa.ChunkedArray) -> dict[str, Any]:
+    """Align a file of quality scores with its corpus and keep it as scores at once."""
+    from models_zoo.engine.quality_predictions import align_scores, read_scores, store_scores
+
+    chosen = _one_of(version, read_scores(version.path, len(paths)))
+    values = align_scores(chosen, paths)
+    store_scores(values, _directory(version, corpus), version=f"{version.sha256}:{chosen.name}", corpus=corpus.digest)
+    scores = scores_complete(version=version, corpus=corpus)
+    return {"notes": _notes_of_scores(scores)}
+
+
+def _notes_of_scores(scores: Scores) -> list[str]:
+    """What of the scores in a predictions file deserves a look."""
+    summary, model = scores.summary, scores.version.model
+    notes = []
+    if summary["n_missing"]:
+        notes.append(
+            f"gives no score to {summary['n_missing']:,} of {scores.corpus.n_rows:,} images: they are left out"
+        )
+    if summary.get("n_outside"):
+        ends = f"{_end(model.score_low)} to {_end(model.score_high)}"
+        notes.append(f"{summary['n_outside']:,} scores lie outside the range on the card ({ends})")
+    if summary["n_scored"] and summary["low"] == summary["high"]:
+        notes.append("gives the same score to every image: it cannot compete")
+    if scores.srcc is not None and scores.srcc < 0:
+        notes.append(
+            f"its rank correlation with people's opinions is {scores.srcc:.3f}: check whether higher is better as the "
+            "card says"
+        )
+    return notes
+
+
+def _end(value: float | None) -> str:
+    return "open" if value is None else f"{value:g}"
+
+
+def _one_of(version: Version, models: "Sequence[Named]") -> "Named":
     """The model of a predictions file that the version is: the only one, or the one that bears its name.
 
     Raises:
@@ -119,7 +168,8 @@ def scores_require(*, versions: Sequence[Version], corpus: Corpus) -> None:
     """Check that versions can be scored on a corpus.
 
     Raises:
-        DomainError: no versions, an unverified one, predictions for another corpus, or a corpus that is not ready.
+        DomainError: no versions, an unverified one, predictions for another corpus, classifiers and quality models
+            together, or a corpus that is not ready.
     """
     if not versions:
         raise DomainError("No version was chosen: choose at least one.", field="versions")
@@ -127,6 +177,10 @@ def scores_require(*, versions: Sequence[Version], corpus: Corpus) -> None:
         raise DomainError(
             f'Corpus "{corpus}" is {corpus.get_state_display().lower()}: wait for its import, or import it again.',
             field="corpus",
+        )
+    if len({version.model.task for version in versions}) > 1:
+        raise DomainError(
+            "Classifiers and quality models cannot be scored together: choose one sort.", field="versions"
         )
     for version in versions:
         if version.state != VersionState.VERIFIED:
@@ -142,8 +196,14 @@ def scores_require(*, versions: Sequence[Version], corpus: Corpus) -> None:
 def _network_verify(version: Version) -> dict[str, Any]:
     """What the dry run measured, as columns of the version."""
     from models_zoo.adapters.verify import verify
+    from models_zoo.adapters.verify_quality import verify_quality
 
-    report = verify(version_spec(version), n_classes=version.model.taxonomy.n_classes)
+    taxonomy = version.model.taxonomy
+    report = (
+        verify_quality(version_spec(version))
+        if taxonomy is None
+        else verify(version_spec(version), n_classes=taxonomy.n_classes)
+    )
     return {
         "parameters": report.parameters,
         "macs": report.macs,
@@ -156,8 +216,8 @@ def _network_verify(version: Version) -> dict[str, Any]:
 def scores_ensure(*, versions: Sequence[Version], corpus: Corpus, context: "JobContext") -> list[Scores]:
     """Score what is not scored yet; runs inside a job, goes on where an earlier attempt stopped.
 
-    Versions that prepare images alike share one decode. Finished shards survive a kill; the columns are the same bytes
-    however often the work was interrupted.
+    Classifiers that prepare images alike share one decode, quality versions all do. Finished shards survive a kill; the
+    columns are the same bytes however often the work was interrupted.
 
     Returns:
         Complete scores, in the order of ``versions`` (which need ``model__taxonomy``).
@@ -182,19 +242,12 @@ def scores_ensure(*, versions: Sequence[Version], corpus: Corpus, context: "JobC
 
 def _score(versions: Sequence[Version], corpus: Corpus, context: "JobContext") -> None:
     """Run the engine over the corpus, then count and sign what came out."""
-    from models_zoo.engine.run import score
-
     n_rows, n = corpus.n_rows, len(versions)
     names = ", ".join(str(version) for version in versions)
     context.report(done=0, total=n_rows, unit="images", message=f"Loading {names}")
-    report = score(
-        row_source(corpus),
-        [version_spec(version) for version in versions],
-        [_directory(version, corpus) for version in versions],
-        shard_size=SHARD_ROWS,
-        progress=lambda done, total: context.report(done=done // n, message=f"Scoring {names}"),
-        device=device(),
-        cache_dir=Path(settings.VAR_DIR) / "exports",
+    is_quality = versions[0].model.task == Task.QUALITY
+    report = (_score_quality if is_quality else _score_classes)(
+        versions, corpus, lambda done, total: context.report(done=done // n, message=f"Scoring {names}")
     )
     context.report(done=n_rows, message="Counting")
     rate = report.n_scored / n / report.seconds if report.n_scored else None
@@ -204,34 +257,112 @@ def _score(versions: Sequence[Version], corpus: Corpus, context: "JobContext") -
             Scores.objects.filter(pk=scores.pk).update(images_per_second=rate)
 
 
+def _score_classes(versions: Sequence[Version], corpus: Corpus, progress: "Progress") -> "ScoringReport":
+    from models_zoo.engine.run import score
+
+    return score(
+        row_source(corpus),
+        [version_spec(version) for version in versions],
+        [_directory(version, corpus) for version in versions],
+        shard_size=SHARD_ROWS,
+        progress=progress,
+        device=device(),
+        cache_dir=Path(settings.VAR_DIR) / "exports",
+    )
+
+
+def _score_quality(versions: Sequence[Version], corpus: Corpus, progress: "Progress") -> "ScoringReport":
+    from models_zoo.engine.quality import score_quality
+
+    return score_quality(
+        row_source(corpus),
+        [version_spec(version) for version in versions],
+        [_directory(version, corpus) for version in versions],
+        references=reference_rows(corpus),
+        progress=progress,
+        device=device(),
+        cache_dir=Path(settings.VAR_DIR) / "exports",
+    )
+
+
 def scores_complete(*, version: Version, corpus: Corpus, has_confidence: bool = True) -> Scores:
     """Count what an assembled store says, and mark its scores as complete.
 
     Returns:
-        The scores, with accuracy where the corpus is labelled in the version's own label space.
+        The scores, with accuracy where the corpus is labelled in the version's own label space, and with rank
+        correlations where people rated the images and the version rates quality.
     """
     store = ScoreStore.open(_directory(version, corpus))
-    classes, confidences = store.read()
-    labels = labels_of(corpus) if corpus.taxonomy_id == version.model.taxonomy_id else None
-    summary = scores_summarise(
-        classes, confidences if has_confidence else None, labels, version.model.taxonomy.n_classes
+    found = (
+        _quality_found(version, corpus, store)
+        if version.model.task == Task.QUALITY
+        else _classes_found(version, corpus, store, has_confidence)
     )
-    labelled = summary.get("n_labelled", 0)
     scores, _ = Scores.objects.update_or_create(
         version=version,
         corpus=corpus,
         defaults={
             "state": ScoresState.COMPLETE,
-            "has_confidence": has_confidence,
-            "n_missing": summary["n_missing"],
-            "accuracy": summary["n_correct"] / labelled if labelled else None,
-            "summary": summary,
+            "n_missing": found["summary"]["n_missing"],
             "digest": store.digest(),
             "completed_at": timezone.now(),
+            **found,
         },
     )
     logger.info("scores_completed", version=version.pk, corpus=corpus.pk, digest=scores.digest)
     return scores
+
+
+def scores_correlate(*, corpus: Corpus) -> int:
+    """Compare all complete quality scores of a corpus with its opinion scores anew, since those have changed.
+
+    Returns:
+        How many scores were compared.
+    """
+    rows = list(Scores.objects.complete().filter(corpus=corpus, version__model__task=Task.QUALITY))
+    for scores in rows:
+        scores.corpus = corpus
+        scores.srcc, scores.krcc, scores.summary["opinions"] = _agreement(scores.version, corpus, scores.directory)
+        scores.save(update_fields=["srcc", "krcc", "summary"])
+    logger.info("scores_correlated", corpus=corpus.pk, n=len(rows))
+    return len(rows)
+
+
+def _classes_found(version: Version, corpus: Corpus, store: ScoreStore, has_confidence: bool) -> dict[str, Any]:
+    """Columns of the scores of a classifier."""
+    taxonomy = version.model.taxonomy
+    assert taxonomy is not None, "a classifier has a label space"
+    classes, confidences = store.read()
+    labels = labels_of(corpus) if corpus.taxonomy_id == taxonomy.pk else None
+    summary = scores_summarise(classes, confidences if has_confidence else None, labels, taxonomy.n_classes)
+    labelled = summary.get("n_labelled", 0)
+    accuracy = summary["n_correct"] / labelled if labelled else None
+    return {"has_confidence": has_confidence, "accuracy": accuracy, "summary": summary}
+
+
+def _quality_found(version: Version, corpus: Corpus, store: ScoreStore) -> dict[str, Any]:
+    """Columns of the scores of a quality version."""
+    (values,) = store.read()
+    summary = quality_summarise(values, low=version.model.score_low, high=version.model.score_high)
+    reasons = store.problems()
+    summary["problems"] = [{"reason": why, **entry} for why, entry in list(reasons.items())[:REASONS_KEPT]]
+    summary["n_reasons"] = len(reasons)
+    srcc, krcc, summary["opinions"] = _agreement(version, corpus, store.folder)
+    return {"has_confidence": False, "srcc": srcc, "krcc": krcc, "summary": summary}
+
+
+def _agreement(
+    version: Version, corpus: Corpus, directory: Path
+) -> tuple[float | None, float | None, dict[str, Any] | None]:
+    """SRCC, KRCC and the picture of both with the corpus's opinion scores; None throughout where it has none."""
+    table = opinions_of(corpus)
+    if table is None:
+        return None, None, None
+    (values,) = ScoreStore.open(directory).read()
+    rated = np.asarray(values[table.rows])
+    return opinion_summarise(
+        rated if version.model.higher_is_better else -rated, table.mos, float(table.low), float(table.high)
+    )
 
 
 def labels_of(corpus: Corpus) -> np.ndarray | None:
@@ -253,8 +384,9 @@ def picture_try(*, versions: Sequence[Version], file: str, context: "JobContext"
     """What versions see in an uploaded picture, which is removed whatever comes of it.
 
     Returns:
-        JSON-ready: ``width``, ``height``, and ``answers``: per version its name and ``top``, the five likeliest classes
-        with ``index``, ``name`` and ``probability``.
+        JSON-ready: ``width``, ``height``, and ``answers``: per version its name and, of a classifier, ``top``, the five
+        likeliest classes with ``index``, ``name`` and ``probability``; of a quality model ``quality``: ``score``, or
+        ``reason`` why there is none, and the card's ``higher_is_better``, ``low``, ``high``.
 
     Raises:
         DomainError: when the file is no picture, has too many pixels, or is gone.
@@ -273,7 +405,9 @@ def picture_try(*, versions: Sequence[Version], file: str, context: "JobContext"
     answers = []
     for version in versions:
         context.report(message=f"Asking {version}")
-        answers.append({"version": str(version), "top": _guesses(version, pixels)})
+        is_quality = version.model.task == Task.QUALITY
+        said = {"quality": _judgement(version, pixels)} if is_quality else {"top": _guesses(version, pixels)}
+        answers.append({"version": str(version), **said})
     return {"width": pixels.shape[1], "height": pixels.shape[0], "answers": answers}
 
 
@@ -285,6 +419,20 @@ def _guesses(version: Version, pixels: np.ndarray) -> list[dict[str, Any]]:
     names = class_names(version.model.taxonomy)
     best = top_classes(spec, load(spec, n_images=1), pixels, count=N_GUESSES)
     return [{"index": index, "name": names[index], "probability": probability} for index, probability in best]
+
+
+def _judgement(version: Version, pixels: np.ndarray) -> dict[str, Any]:
+    from models_zoo.engine.single import quality_of
+
+    score = quality_of(version_spec(version), pixels)
+    model = version.model
+    said = {"score": None, "reason": score} if isinstance(score, str) else {"score": score, "reason": ""}
+    return {
+        **said,
+        "higher_is_better": model.higher_is_better,
+        "low": model.score_low,
+        "high": model.score_high,
+    }
 
 
 def _directory(version: Version, corpus: Corpus) -> Path:

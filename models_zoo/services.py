@@ -4,9 +4,11 @@ Every function checks that the person may do it, writes, logs. Those that run ne
 ``scores_ensure``, ``picture_try``) are for jobs and commands: they import torch through ``models_zoo.running``.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -24,7 +26,7 @@ from jobs.models import Job
 from jobs.services import job_enqueue
 from models_zoo.adapters.spec import Preprocessing, VersionRefused, VersionSpec
 from models_zoo.architectures import UnknownArchitecture, architecture_card
-from models_zoo.models import Model, Outputs, Version, VersionKind, VersionState
+from models_zoo.models import Model, Outputs, Task, Version, VersionKind, VersionState
 from models_zoo.reading import label_space
 from models_zoo.running import picture_try, scores_ensure, scores_require, version_refuse, version_verify
 from models_zoo.storage import StoredFile, file_discard_unused, file_store
@@ -49,15 +51,20 @@ __all__ = [
 ]
 logger = structlog.get_logger(__name__)
 PICTURE_LIMIT_BYTES = 32 * 2**20
+LONG_SIDE = 3840  # pixels that a quality version sees at most: its first features of one image then take about 0.5 GB
 PICTURE_FORGOTTEN_SECONDS = 3600
-MODEL_FIELDS = {"name", "description", "licence", "source_url", "is_public"}
+MODEL_FIELDS = {"name", "description", "licence", "source_url", "is_public", "score_low", "score_high"}
 
 
 def model_create(
     *,
     name: str,
-    taxonomy: Taxonomy,
     by: "User",
+    taxonomy: Taxonomy | None = None,
+    task: Task | str = Task.CLASSIFICATION,
+    higher_is_better: bool = True,
+    score_low: float | None = None,
+    score_high: float | None = None,
     description: str = "",
     licence: str = "",
     source_url: str = "",
@@ -65,20 +72,32 @@ def model_create(
 ) -> Model:
     """Enter a model, without versions yet.
 
+    Args:
+        taxonomy: the label space of a classifier; a quality model has none.
+        higher_is_better, score_low, score_high: of a quality model: which way its scores point, and the ends of their
+            scale where there are any.
+
     Raises:
         Denied: for people who are no researchers, or may not see the taxonomy.
-        DomainError: for an empty or taken name, or a source that is no web address.
+        DomainError: for an empty or taken name, a source that is no web address, a classifier without label space, a
+            quality model with one, or a scale that does not ascend.
     """
     require_researcher(by, action="add models")
     name = " ".join(name.split())
     if not name:
         raise DomainError("The model has no name: give one.", field="name")
     _require_web_address(source_url)
+    _require_task(task, taxonomy)
+    _require_scale(task, higher_is_better, score_low, score_high)
     try:
         with transaction.atomic():
             model: Model = Model.objects.create(
                 name=name,
+                task=task,
                 taxonomy=taxonomy,
+                higher_is_better=higher_is_better,
+                score_low=score_low,
+                score_high=score_high,
                 description=description,
                 licence=licence,
                 source_url=source_url,
@@ -92,11 +111,11 @@ def model_create(
 
 
 def model_update(*, model: Model, by: "User", **fields: Any) -> Model:
-    """Change what the card says; the label space stays, since versions were checked against it.
+    """Change what the card says; task, label space and direction stay, since versions were checked against them.
 
     Raises:
         Denied: for people who may not edit the model.
-        DomainError: for a taken name, or a source that is no web address.
+        DomainError: for a taken name, a source that is no web address, or a scale that does not ascend.
     """
     require_edit(by, model, action="change the model")
     unknown = sorted(set(fields) - MODEL_FIELDS)
@@ -105,6 +124,7 @@ def model_update(*, model: Model, by: "User", **fields: Any) -> Model:
     _require_web_address(fields.get("source_url", ""))
     for field, value in fields.items():
         setattr(model, field, value)
+    _require_scale(model.task, model.higher_is_better, model.score_low, model.score_high)
     try:
         with transaction.atomic():
             model.save()
@@ -120,7 +140,7 @@ def version_add(
     label: str,
     kind: VersionKind | str,
     by: "User",
-    file: Path | UploadedFile,
+    file: Path | UploadedFile | None = None,
     architecture: str = "",
     arch_kwargs: dict[str, Any] | None = None,
     preprocessing: Preprocessing | dict[str, Any] | None = None,
@@ -131,9 +151,11 @@ def version_add(
     """Enter a set of weights (or predictions) and have a worker check it (job ``models_zoo.verify``).
 
     Args:
-        file: copied into the store under its content hash; what it is, is told from its content.
+        file: copied into the store under its content hash; what it is, is told from its content. Only a measure may
+            have none; there it holds the parameters.
         architecture, arch_kwargs: kind torch: a name of the registry and its builder's arguments; ``num_classes`` is
-            filled in from the model's taxonomy.
+            filled in from a classifier's taxonomy. Kind metric: the measure's name.
+        outputs: of a classifier; a quality model's versions give one score whatever is said here.
         preprocessing: how an image becomes the input; a dict has the fields of ``Preprocessing``.
         corpus: kind predictions: the corpus that the file speaks about.
         parents: versions that this one was made from.
@@ -154,8 +176,10 @@ def version_add(
         corpus = _predicted_corpus(corpus, by)
         description: dict[str, Any] = {"corpus": corpus}
     else:
-        description = _description(model, kind, architecture, arch_kwargs or {}, preprocessing, outputs)
-    stored = file_store(file, kind=kind)
+        description = _description(model, kind, architecture, arch_kwargs or {}, preprocessing, outputs, bool(file))
+    if file is None and kind != VersionKind.METRIC:
+        raise DomainError("A version needs a file: choose one.", field="file")
+    stored = StoredFile("", "", 0, "") if file is None else file_store(file, kind=kind)
     try:
         version = _version_insert(model, label, kind, by, stored, description, parents)
     except IntegrityError:
@@ -237,14 +261,19 @@ def label_space_require(*, versions: Sequence[Version]) -> Taxonomy:
     """The label space that all versions share.
 
     Raises:
-        DomainError: when they have several, naming who has which.
+        DomainError: when they have several, naming who has which; when one of them is no classifier.
     """
     spaces = label_space(versions)
-    if len(spaces) == 1:
-        return next(iter(spaces))
+    others = spaces.pop(None, [])
+    if others:
+        names = ", ".join(f'"{version}"' for version in others)
+        raise DomainError(f"No classifier: {names}. Choose versions that predict classes.", field="versions")
+    found = [taxonomy for taxonomy in spaces if taxonomy is not None]
+    if len(found) == 1:
+        return found[0]
     said = "; ".join(
-        f'"{taxonomy}" ({taxonomy.n_classes} classes): {", ".join(str(version) for version in members)}'
-        for taxonomy, members in spaces.items()
+        f'"{taxonomy}" ({taxonomy.n_classes} classes): {", ".join(str(version) for version in spaces[taxonomy])}'
+        for taxonomy in found
     )
     raise DomainError(
         f"These versions predict in different label spaces, so their answers cannot be compared: {said}. "
@@ -263,7 +292,9 @@ def picture_try_request(*, versions: Sequence[Version], picture: UploadedFile, b
     for version in versions:
         require_view(by, version.model)
         if version.state != VersionState.VERIFIED or version.kind == VersionKind.PREDICTIONS:
-            raise DomainError(f'"{version}" cannot look at a picture: choose a verified version that holds a network.')
+            raise DomainError(
+                f'"{version}" cannot look at a picture: choose a verified version that is no predictions file.'
+            )
     if not picture.size:
         raise DomainError("The picture is empty: choose another file.", field="picture")
     if picture.size > PICTURE_LIMIT_BYTES:
@@ -300,41 +331,105 @@ def _description(
     arch_kwargs: dict[str, Any],
     preprocessing: Preprocessing | dict[str, Any] | None,
     outputs: Outputs | str,
+    has_file: bool,
 ) -> dict[str, Any]:
-    """The columns that say how a network is built and fed, checked as far as that goes without torch."""
-    try:
-        prepared = (
-            preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.from_dict(preprocessing or {})
-        )
-    except VersionRefused as error:
-        raise DomainError(str(error), field="preprocessing") from error
-    if kind != VersionKind.TORCH:
-        architecture, arch_kwargs = "", {}
+    """The columns that say how a version is built and fed, checked as far as that goes without torch."""
+    is_quality = model.task == Task.QUALITY
+    if kind == VersionKind.METRIC:
+        _require_measure(model, architecture, has_file)
+        arch_kwargs = {}
+    elif kind == VersionKind.TORCH:
+        _require_architecture(architecture, model.task)
+        if model.taxonomy is not None:
+            arch_kwargs = {"num_classes": model.taxonomy.n_classes, **arch_kwargs}
     else:
-        _require_architecture(architecture)
-        arch_kwargs = {"num_classes": model.taxonomy.n_classes, **arch_kwargs}
+        architecture, arch_kwargs = "", {}
     try:
         spec = VersionSpec(
             kind=str(kind),  # type: ignore[arg-type]  # checked by VersionSpec itself
             architecture=architecture,
             arch_kwargs=arch_kwargs,
             weights="weights",
-            preprocessing=prepared,
-            num_classes=model.taxonomy.n_classes,
-            outputs=str(outputs),  # type: ignore[arg-type]
+            preprocessing=_prepared(preprocessing, is_quality),
+            num_classes=None if model.taxonomy is None else model.taxonomy.n_classes,
+            outputs="score" if is_quality else str(outputs),  # type: ignore[arg-type]
         ).to_dict()
     except VersionRefused as error:
         raise DomainError(str(error)) from error
     return {key: spec[key] for key in ("architecture", "arch_kwargs", "preprocessing", "outputs")}
 
 
-def _require_architecture(architecture: str) -> None:
+def _prepared(preprocessing: Preprocessing | dict[str, Any] | None, is_quality: bool) -> Preprocessing:
+    """What was said, or nothing at all; quality versions get a limit to the longer side where none was given."""
+    try:
+        said = (
+            preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.from_dict(preprocessing or {})
+        )
+    except VersionRefused as error:
+        raise DomainError(str(error), field="preprocessing") from error
+    return replace(said, long_side=said.long_side or LONG_SIDE) if is_quality else said
+
+
+def _require_architecture(architecture: str, task: Task | str) -> None:
     if not architecture:
         raise DomainError("Weights need an architecture: choose one from the registry.", field="architecture")
     try:
-        architecture_card(architecture)
+        card = architecture_card(architecture)
     except UnknownArchitecture as error:
         raise DomainError(f"There is {error}.", field="architecture") from error
+    if card.task != task:
+        raise DomainError(
+            f'"{architecture}" is an architecture for {Task(card.task).label.lower()}, the model is for '
+            f"{Task(task).label.lower()}: choose another of the two.",
+            field="architecture",
+        )
+
+
+def _require_measure(model: Model, name: str, has_file: bool) -> None:
+    """The measure exists, suits the model's card, and gets the parameters that it needs."""
+    from models_zoo.metrics import UnknownMetric, get, list_metrics
+
+    if model.task != Task.QUALITY:
+        raise DomainError(f'A measure rates quality, but "{model}" is a classifier: add it to a quality model.')
+    if not name:
+        some = ", ".join(card.name for card in list_metrics())
+        raise DomainError(f"Choose a measure: {some}.", field="architecture")
+    try:
+        card = get(name)
+    except UnknownMetric as error:
+        raise DomainError(f"There is {error}.", field="architecture") from error
+    if card.higher_is_better != model.higher_is_better:
+        means = "higher" if card.higher_is_better else "lower"
+        raise DomainError(
+            f'Of "{name}" {means} scores are better, but the card of "{model}" says the opposite: add it to a model '
+            f"that says so.",
+            field="architecture",
+        )
+    if bool(card.params) != has_file:
+        wanted = f"needs a file of {card.params} parameters" if card.params else "takes no file"
+        raise DomainError(f'The measure "{name}" {wanted}.', field="file")
+
+
+def _require_task(task: Task | str, taxonomy: Taxonomy | None) -> None:
+    if task not in Task.values:
+        raise DomainError(f'There is no task "{task}": choose one of {", ".join(Task.values)}.', field="task")
+    if task == Task.CLASSIFICATION and taxonomy is None:
+        raise DomainError("A classifier predicts in a label space: choose which.", field="taxonomy")
+    if task == Task.QUALITY and taxonomy is not None:
+        raise DomainError("A quality model has no label space: leave it empty.", field="taxonomy")
+
+
+def _require_scale(task: Task | str, higher_is_better: bool, low: float | None, high: float | None) -> None:
+    if task != Task.QUALITY and (not higher_is_better or low is not None or high is not None):
+        raise DomainError("Only a quality model has a direction and a scale of scores.", field="task")
+    for name, value in (("score_low", low), ("score_high", high)):
+        if value is not None and not math.isfinite(value):
+            raise DomainError(f"{value} is no end of a scale: leave it empty where there is none.", field=name)
+    if low is not None and high is not None and low >= high:
+        raise DomainError(
+            f"The lowest score, {low:g}, is not below the highest, {high:g}: the scale has to ascend.",
+            field="score_high",
+        )
 
 
 def _predicted_corpus(corpus: Corpus | None, by: "User") -> Corpus:

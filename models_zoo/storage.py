@@ -50,7 +50,7 @@ def file_store(source: Path | UploadedFile, *, kind: VersionKind | str) -> Store
 
 def file_discard_unused(stored: StoredFile) -> None:
     """Remove a stored file that no version names."""
-    if not Version.objects.filter(file=stored.file).exists():
+    if stored.file and not Version.objects.filter(file=stored.file).exists():
         (Path(settings.VAR_DIR) / stored.file).unlink(missing_ok=True)
 
 

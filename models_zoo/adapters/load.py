@@ -14,7 +14,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,8 +86,8 @@ class OrtClassifier:
 
     backend = f"onnxruntime {ort.__version__}"
 
-    def __init__(self, content: bytes, name: str) -> None:
-        self._session = open_session(content, name)
+    def __init__(self, content: bytes, name: str, *, any_size: bool = False) -> None:
+        self._session = open_session(content, name, any_size=any_size)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         return self._session.run(None, {"pixels": pixels})[0]
@@ -118,11 +118,11 @@ def load(
         prepared.eval()
     if torch.device(device).type != "cpu":
         return _on_gpu(prepared, device, compiled, batch, _probe(spec, probe))
-    if spec.kind == "torch" and _is_worth_exporting(prepared, n_images, _probe(spec, probe)):
-        accelerated = _through_onnxruntime(spec, prepared, cache_dir, _probe(spec, probe))
+    if spec.kind == "torch" and is_worth_exporting(prepared, n_images, _probe(spec, probe)):
+        accelerated = through_onnxruntime(spec, prepared, cache_dir, [_probe(spec, probe)], any_size=False)
         if accelerated is not None:
             return accelerated
-    return TorchClassifier(_fused(prepared) if spec.kind == "torch" else prepared, batch=batch)
+    return TorchClassifier(fused(prepared) if spec.kind == "torch" else prepared, batch=batch)
 
 
 def torch_module(spec: VersionSpec) -> tuple[nn.Module, int | None]:
@@ -189,7 +189,7 @@ def count_macs(module: nn.Module, x: torch.Tensor) -> int:
     return counter.get_total_flops() // 2
 
 
-def _is_worth_exporting(prepared: nn.Module, n_images: int | None, probe: np.ndarray) -> bool:
+def is_worth_exporting(prepared: nn.Module, n_images: int | None, probe: np.ndarray) -> bool:
     """Decided from counts, never from a clock, so that a resumed job decides alike."""
     return n_images is None or n_images * _layer_macs(prepared, torch.from_numpy(probe[:1])) >= _EXPORT_PAYS_OFF
 
@@ -213,31 +213,36 @@ def _layer_macs(module: nn.Module, x: torch.Tensor) -> int:
     return total
 
 
-def _through_onnxruntime(
-    spec: VersionSpec, prepared: nn.Module, cache_dir: Path | None, probe: np.ndarray
+def through_onnxruntime(
+    spec: VersionSpec, prepared: nn.Module, cache_dir: Path | None, probes: Sequence[np.ndarray], *, any_size: bool
 ) -> OrtClassifier | None:
-    """The cached or fresh export, None when it cannot be made or disagrees with eager torch."""
-    cached = cache_dir / f"{_export_key(spec, probe)}.onnx" if cache_dir else None
+    """The cached or fresh export, None when it cannot be made or disagrees with eager torch on one of the probes.
+
+    `any_size`: height and width stay free, as the number of images does.
+    """
+    cached = cache_dir / f"{_export_key(spec, probes[0], any_size)}.onnx" if cache_dir else None
     try:
-        content = cached.read_bytes() if cached and cached.exists() else _export(prepared, probe)
-        classifier = OrtClassifier(content, spec.label)
-        scores = classifier(probe)
+        content = cached.read_bytes() if cached and cached.exists() else _export(prepared, probes[0], any_size)
+        classifier = OrtClassifier(content, spec.label, any_size=any_size)
+        found = [classifier(probe) for probe in probes]
     except Exception as error:
         logger.warning("%s runs in eager torch, its export failed: %s", spec.label, error)
         return None
-    with torch.inference_mode():
-        reference = _only_tensor(prepared(torch.from_numpy(probe))).numpy()
-    worst = float(np.abs(scores - reference).max())
-    if not worst <= _SCORE_TOLERANCE * max(float(np.abs(reference).max()), 1e-6):
-        logger.warning("%s runs in eager torch, its export is off by %g", spec.label, worst)
-        return None
+    for scores, probe in zip(found, probes, strict=True):
+        with torch.inference_mode():
+            reference = _only_tensor(prepared(torch.from_numpy(probe))).numpy()
+        worst = float(np.abs(scores - reference).max())
+        if not worst <= _SCORE_TOLERANCE * max(float(np.abs(reference).max()), 1e-6):
+            logger.warning("%s runs in eager torch, its export is off by %g", spec.label, worst)
+            return None
     if cached is not None and not cached.exists():
         _keep(cached, content)
     return classifier
 
 
-def _export(prepared: nn.Module, probe: np.ndarray) -> bytes:
+def _export(prepared: nn.Module, probe: np.ndarray, any_size: bool) -> bytes:
     """ONNX bytes with a free batch size. The tracing exporter takes a tenth of the time of the graph-capturing one."""
+    free = {0: "n", 1: "height", 2: "width"} if any_size else {0: "n"}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file = Path(folder) / "export.onnx"
@@ -249,13 +254,13 @@ def _export(prepared: nn.Module, probe: np.ndarray) -> bytes:
             opset_version=17,
             input_names=["pixels"],
             output_names=["scores"],
-            dynamic_axes={"pixels": {0: "n"}, "scores": {0: "n"}},
+            dynamic_axes={"pixels": free, "scores": {0: "n"}},
         )
         return file.read_bytes()
 
 
-def _export_key(spec: VersionSpec, probe: np.ndarray) -> str:
-    parts = [spec.fingerprint(), probe.shape[1:], torch.__version__, ort.__version__]
+def _export_key(spec: VersionSpec, probe: np.ndarray, any_size: bool) -> str:
+    parts = [spec.fingerprint(), None if any_size else probe.shape[1:], torch.__version__, ort.__version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -271,7 +276,7 @@ def _keep(target: Path, content: bytes) -> None:
         logger.warning("the export %s was not kept: %s", target.name, error)
 
 
-def _fused(prepared: nn.Module) -> nn.Module:
+def fused(prepared: nn.Module) -> nn.Module:
     """Batch norms folded into convolutions where the module can be traced, else the module itself."""
     try:
         return optimization.fuse(prepared)

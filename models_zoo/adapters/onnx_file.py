@@ -62,12 +62,16 @@ class OnnxClassifier:
         return np.asarray(scores, dtype=np.float32)
 
 
-def open_session(content: bytes, name: str) -> ort.InferenceSession:
-    """A session on one CPU thread. Raises VersionRefused when ONNX Runtime cannot open or run the file."""
+def open_session(content: bytes, name: str, *, any_size: bool = False) -> ort.InferenceSession:
+    """A session on one CPU thread; `any_size`: memory is not planned for the first input's size.
+
+    Raises VersionRefused when ONNX Runtime cannot open or run the file.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.enable_mem_pattern = not any_size
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -6,14 +6,15 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-Kind = Literal["torch", "onnx", "export"]
+Kind = Literal["torch", "onnx", "export", "metric"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest", "box"]
 ResizeMode = Literal["shorter", "stretch"]
 Channels = Literal["rgb", "bgr", "grey"]
-Outputs = Literal["logits", "probabilities"]
+Outputs = Literal["logits", "probabilities", "score"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+QUALITY_SIZE = (384, 512)  # height and width of the image on which quality versions are measured
 
 
 class VersionRefused(ValueError):
@@ -28,7 +29,8 @@ class Preprocessing:
     both sides (mode "stretch"); None leaves the image as it is. `crop`: side of the central square, zero-padded where
     the image is smaller; None takes the whole. `mean`, `std`: per channel, in units of `range`; one value counts for
     all channels. `range`: the value of white before normalisation, 1 or 255. `channels`: order the network expects;
-    "grey" is one channel of ITU-R 601 luma.
+    "grey" is one channel of ITU-R 601 luma. `long_side`: quality versions see whole images; one whose longer side
+    exceeds this many pixels is shrunk to it first, so that memory stays bounded.
     """
 
     resize: int | None = None
@@ -39,6 +41,7 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
     range: Literal[1, 255] = 1
     channels: Channels = "rgb"
+    long_side: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", _as_floats("mean", self.mean))
@@ -47,6 +50,8 @@ class Preprocessing:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or not 1 <= value <= 4096):
                 raise VersionRefused(f"preprocessing: {name} is {value!r}: give pixels from 1 to 4096, or nothing")
+        if self.long_side is not None and (not isinstance(self.long_side, int) or not 64 <= self.long_side <= 16_384):
+            raise VersionRefused(f"preprocessing: long_side is {self.long_side!r}: give pixels from 64 to 16384")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 allowed = ", ".join(str(choice) for choice in choices)
@@ -71,9 +76,9 @@ class Preprocessing:
         return self.crop
 
     @property
-    def geometry(self) -> tuple[int | None, int | None, str, str]:
+    def geometry(self) -> tuple[int | None, int | None, str, str, int | None]:
         """What decides the uint8 pixels; versions with equal geometry share one decode."""
-        return (self.resize, self.crop, self.interpolation, self.resize_mode)
+        return (self.resize, self.crop, self.interpolation, self.resize_mode, self.long_side)
 
     @classmethod
     def imagenet(cls, size: int = 224, resize: int | None = 256) -> Self:
@@ -90,10 +95,11 @@ class Preprocessing:
 class VersionSpec:
     """One immutable version. `to_dict` and `from_dict` are exact inverses, so that it can live in a JSON column.
 
-    `architecture`, `arch_kwargs`: a name of the registry and the arguments of its builder (kind "torch" only).
-    `weights`: path of the weights (torch), of the .onnx file or of the .pt2 program; None with kind "torch" means
-    freshly initialised from `seed`. `sha256`: of that file, checked at every load. `outputs`: whether the network gives
-    logits or probabilities. `num_classes`: how many it must give; None accepts what it gives.
+    `architecture`, `arch_kwargs`: a name of the registry and the arguments of its builder (kind "torch"), or the name
+    of a measure (kind "metric"). `weights`: path of the weights (torch), of the .onnx file, of the .pt2 program or of a
+    measure's parameters; None with kind "torch" means freshly initialised from `seed`. `sha256`: of that file, checked
+    at every load. `outputs`: whether the network gives logits, probabilities, or one quality score. `num_classes`: how
+    many it must give; None accepts what it gives.
     """
 
     kind: Kind
@@ -113,12 +119,26 @@ class VersionSpec:
             raise VersionRefused(f"version: outputs is {self.outputs!r}: choose one of {', '.join(get_args(Outputs))}")
         if self.kind == "torch" and not self.architecture:
             raise VersionRefused('version: kind "torch" needs an architecture: choose one from the registry')
-        if self.kind != "torch" and self.weights is None:
+        if self.kind == "metric" and not self.architecture:
+            raise VersionRefused('version: kind "metric" needs a measure: choose one from the registry')
+        if (self.kind == "metric" or self.preprocessing.long_side) and self.outputs != "score":
+            raise VersionRefused('version: only quality versions have a measure or a long_side: set outputs to "score"')
+        if self.outputs == "score" and (self.preprocessing.crop or self.preprocessing.resize_mode == "stretch"):
+            raise VersionRefused(
+                "version: a quality version sees the whole image in its own proportions: leave crop out and resize the "
+                'shorter side (resize_mode "shorter") or nothing'
+            )
+        if self.kind in {"onnx", "export"} and self.weights is None:
             raise VersionRefused(f'version: kind "{self.kind}" needs a file: set weights to its path')
 
     @property
+    def is_quality(self) -> bool:
+        """Whether it gives a quality score, not classes."""
+        return self.outputs == "score"
+
+    @property
     def label(self) -> str:
-        """What messages call it: the architecture, or the file's name."""
+        """What messages call it: the architecture or measure, or the file's name."""
         return self.architecture or Path(self.weights or "").name
 
     def to_dict(self) -> dict[str, Any]:

@@ -72,8 +72,8 @@ def verify(spec: VersionSpec, *, n_classes: int | None = None, image_size: int |
         opened = _open_onnx(spec, side) if spec.kind == "onnx" else _open_torch(spec, side)
         scores = _dry_run(spec, opened.classifier, pixels)
         _check_scores(spec, scores, n_classes)
-        seconds = _seconds_per_image(opened.classifier, pixels)
-        peak = _peak_bytes(opened.classifier, pixels)
+        seconds = seconds_per_image(opened.classifier, pixels)
+        peak = peak_bytes(opened.classifier, pixels)
         macs = opened.macs()
     return VerificationReport(
         n_classes=scores.shape[1],
@@ -176,7 +176,8 @@ def _test_images(side: int) -> np.ndarray:
     return images
 
 
-def _seconds_per_image(classifier: Classifier, pixels: np.ndarray) -> float:
+def seconds_per_image(classifier: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> float:
+    """The median of a few runs over the images, for one image."""
     times = []
     for _ in range(_REPEATS):
         start = time.perf_counter()
@@ -185,7 +186,8 @@ def _seconds_per_image(classifier: Classifier, pixels: np.ndarray) -> float:
     return statistics.median(times) / len(pixels)
 
 
-def _peak_bytes(classifier: Classifier, pixels: np.ndarray) -> int | None:
+def peak_bytes(classifier: Classifier, pixels: np.ndarray) -> int | None:
+    """Memory that a run over the images takes beyond the weights; None where it cannot be measured."""
     if isinstance(classifier, TorchClassifier):
         return _peak_torch_bytes(classifier, pixels)
     return _peak_resident_bytes(classifier, pixels)

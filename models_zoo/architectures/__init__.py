@@ -8,7 +8,7 @@ Listing reads names from the source files of torchvision and timm without import
     ['cifar_resnet20', 'cifar_resnet32', 'cifar_resnet44', 'cifar_resnet56', 'cifar_resnet110']
 """
 
-from models_zoo.architectures import builtin, external  # noqa: F401  (they fill the registry)
+from models_zoo.architectures import builtin, external, quality  # noqa: F401  (they fill the registry)
 from models_zoo.architectures.registry import (
     ArchitectureCard,
     UnknownArchitecture,

@@ -20,8 +20,11 @@ class UnknownArchitecture(ValueError):
 class ArchitectureCard:
     """What a person sees before choosing an architecture.
 
-    `input_size`: side in pixels it was designed for, None for any. `num_classes`: the builder's default.
-    `options`: further keyword arguments of the builder with their defaults (JSON-serialisable).
+    `input_size`: side in pixels it was designed for, None for any. `num_classes`: the builder's default, None where it
+    takes none. `options`: further keyword arguments of the builder with their defaults (JSON-serialisable).
+    `task`: "classification", or "quality": (N, 3, H, W) of any size from `min_side` up -> (N,) scores, or (N, 2) with
+    the score first and its standard deviation second. `higher_is_better`: which way the scores of the published
+    weights point, None where training decides.
     """
 
     name: str
@@ -30,8 +33,11 @@ class ArchitectureCard:
     licence: str
     source: str
     input_size: int | None = None
-    num_classes: int = 1000
+    num_classes: int | None = 1000
     options: dict[str, Any] = field(default_factory=dict)
+    task: str = "classification"
+    min_side: int = 1
+    higher_is_better: bool | None = None
 
 
 @dataclass(frozen=True)

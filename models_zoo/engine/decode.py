@@ -21,6 +21,7 @@ def fit(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
         crop=preprocessing.crop,
         interpolation=preprocessing.interpolation,
         mode=preprocessing.resize_mode,
+        long_side=preprocessing.long_side,
     )
 
 
@@ -36,7 +37,7 @@ def decode_batch(
     fitted: list[np.ndarray | None] = []
     for position, image in enumerate(images):
         try:
-            fitted.append(fit(_pixels(image), preprocessing))
+            fitted.append(fit(pixels_of(image), preprocessing))
         except UndecodableImage as error:
             failures[position] = error.reason
             fitted.append(None)
@@ -55,7 +56,8 @@ def decode_batch(
     return batch, failures
 
 
-def _pixels(image: bytes | OSError | np.ndarray) -> np.ndarray:
+def pixels_of(image: bytes | OSError | np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) of an encoded file or packed pixels. Raises UndecodableImage, also for a file not read."""
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, OSError):

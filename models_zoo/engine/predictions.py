@@ -52,14 +52,8 @@ class Aligned:
 
 def read_predictions(file: Path) -> list[Predictions]:
     """The models of a predictions file. Raises PredictionsRefused for an unreadable file or missing columns."""
-    table = _read_table(file)
-    key = next((name for name in ("path", "row") if name in table.column_names), None)
-    if key is None:
-        raise PredictionsRefused(
-            f'predictions "{file.name}": no column "path" or "row"; found {", ".join(table.column_names[:6])}'
-        )
-    keys = _flat(table[key]).cast(pa.string() if key == "path" else pa.int64())
-    others = [name for name in table.column_names if name != key]
+    table = read_table(file)
+    keys, others = key_and_others(file.name, table)
     if "class" in others:
         confidences = _confidences(file.name, table) if "confidence" in others else None
         return [Predictions(file.stem, keys, _flat(table["class"]), confidences)]
@@ -80,7 +74,7 @@ def align(
     Raises PredictionsRefused for doubled, unknown or missing rows, a class outside 0..n_classes - 1, an unknown class
     name, and a confidence that is NaN or outside 0..1.
     """
-    rows = _rows(predictions, paths)
+    rows = rows_of_keys(predictions.name, predictions.keys, paths, complete=True)
     classes = _class_numbers(predictions, n_classes, class_names)
     _check_confidences(predictions)
     ordered = np.empty(len(rows), np.int64)
@@ -128,7 +122,22 @@ def write_predictions(
         pyarrow.csv.write_csv(table, file)
 
 
-def _read_table(file: Path) -> pa.Table:
+def key_and_others(name: str, table: pa.Table) -> tuple[pa.Array, list[str]]:
+    """Paths (string) or row numbers (int64), and the names of the other columns. Raises PredictionsRefused."""
+    key = next((column for column in ("path", "row") if column in table.column_names), None)
+    if key is None:
+        raise PredictionsRefused(
+            f'predictions "{name}": no column "path" or "row"; found {", ".join(table.column_names[:6])}'
+        )
+    try:
+        keys = _flat(table[key]).cast(pa.string() if key == "path" else pa.int64())
+    except pa.ArrowException as error:
+        raise PredictionsRefused(f'predictions "{name}": a row is no whole number: {error}') from error
+    return keys, [column for column in table.column_names if column != key]
+
+
+def read_table(file: Path) -> pa.Table:
+    """A CSV or Parquet file by its ending. Raises PredictionsRefused when it cannot be read."""
     try:
         if file.suffix.lower() == ".parquet":
             return pq.read_table(file)
@@ -151,35 +160,38 @@ def _confidences(name: str, table: pa.Table) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)  # empty cells become NaN and are refused by align
 
 
-def _rows(predictions: Predictions, paths: Sequence[str] | pa.ChunkedArray) -> np.ndarray:
-    """The corpus row of each prediction; a permutation of all rows."""
+def rows_of_keys(name: str, keys: pa.Array, paths: Sequence[str] | pa.ChunkedArray, *, complete: bool) -> np.ndarray:
+    """The corpus row of each key, each row once; `complete`: every row of the corpus must be among them.
+
+    Raises PredictionsRefused, naming the first keys that are empty, unknown, doubled or missing.
+    """
     corpus = paths if isinstance(paths, pa.ChunkedArray) else pa.array(paths, pa.string())
-    keys = predictions.keys
     if keys.null_count:
-        raise _refusal(predictions, "rows without a path", pc.indices_nonzero(keys.is_null()), "line")
+        raise refusal(name, "rows without a path", pc.indices_nonzero(keys.is_null()), "line")
     if pa.types.is_string(keys.type):
         found = pc.index_in(keys, value_set=_flat(corpus) if isinstance(corpus, pa.ChunkedArray) else corpus)
         unknown = keys.filter(found.is_null())
         if len(unknown):
-            raise _refusal(predictions, "rows that are not in the corpus", unknown, "path")
+            raise refusal(name, "rows that are not in the corpus", unknown, "path")
         rows = found.to_numpy(zero_copy_only=False).astype(np.int64)
     else:
         rows = keys.to_numpy(zero_copy_only=False)
         outside = keys.filter(pa.array((rows < 0) | (rows >= len(corpus))))
         if len(outside):
-            raise _refusal(predictions, f"rows outside 0..{len(corpus) - 1}", outside, "row")
+            raise refusal(name, f"rows outside 0..{len(corpus) - 1}", outside, "row")
     counts = np.bincount(rows, minlength=len(corpus))
-    for what, wrong in (("doubled rows", counts > 1), ("missing rows", counts == 0)):
+    wrongs = {"doubled rows": counts > 1} | ({"missing rows": counts == 0} if complete else {})
+    for what, wrong in wrongs.items():
         if wrong.any():
             named = corpus.take(pa.array(np.flatnonzero(wrong)))
-            raise _refusal(predictions, what, named, "path")
+            raise refusal(name, what, named, "path")
     return rows
 
 
 def _class_numbers(predictions: Predictions, n_classes: int, names: Sequence[str] | None) -> np.ndarray:
     classes = predictions.classes
     if classes.null_count:
-        raise _refusal(predictions, "rows without a class", predictions.keys.filter(classes.is_null()), "key")
+        raise refusal(predictions.name, "rows without a class", predictions.keys.filter(classes.is_null()), "key")
     if pa.types.is_string(classes.type):
         if names is None:
             raise PredictionsRefused(
@@ -188,16 +200,15 @@ def _class_numbers(predictions: Predictions, n_classes: int, names: Sequence[str
             )
         classes = pc.index_in(classes, value_set=pa.array(names, pa.string()))
         if classes.null_count:
-            raise _refusal(
-                predictions, "classes the taxonomy does not have", predictions.classes.filter(classes.is_null()), "name"
-            )
+            unknown = predictions.classes.filter(classes.is_null())
+            raise refusal(predictions.name, "classes the taxonomy does not have", unknown, "name")
     try:
         numbers = classes.cast(pa.int64()).to_numpy(zero_copy_only=False)
     except pa.ArrowException as error:
         raise PredictionsRefused(f'predictions "{predictions.name}": a class is no whole number: {error}') from error
     outside = (numbers < 0) | (numbers >= n_classes)
     if outside.any():
-        raise _refusal(predictions, f"classes outside 0..{n_classes - 1}", pa.array(numbers[outside]), "class")
+        raise refusal(predictions.name, f"classes outside 0..{n_classes - 1}", pa.array(numbers[outside]), "class")
     return numbers
 
 
@@ -208,14 +219,13 @@ def _check_confidences(predictions: Predictions) -> None:
     wrong = ~((confidences >= 0) & (confidences <= 1))
     if wrong.any():
         where = predictions.keys.filter(pa.array(wrong))
-        raise _refusal(predictions, "confidences that are NaN or outside 0..1", where, "key")
+        raise refusal(predictions.name, "confidences that are NaN or outside 0..1", where, "key")
 
 
-def _refusal(
-    predictions: Predictions, what: str, culprits: pa.Array | pa.ChunkedArray, kind: str
-) -> PredictionsRefused:
+def refusal(name: str, what: str, culprits: pa.Array | pa.ChunkedArray, kind: str) -> PredictionsRefused:
+    """How many rows of a predictions file are wrong, and the first of them."""
     shown = ", ".join(str(value) for value in culprits[:_SHOWN].to_pylist())
     return PredictionsRefused(
-        f'predictions "{predictions.name}": {len(culprits):,} {what}, the first: {kind} {shown}'
+        f'predictions "{name}": {len(culprits):,} {what}, the first: {kind} {shown}'
         + (" …" if len(culprits) > _SHOWN else "")
     )

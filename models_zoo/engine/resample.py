@@ -51,15 +51,21 @@ _FILTERS: dict[str, tuple[Callable[[float], float], float]] = {  # the kernel an
 
 
 def resize_and_crop(
-    pixels: np.ndarray, *, resize: int | None, crop: int | None, interpolation: str, mode: str
+    pixels: np.ndarray,
+    *,
+    resize: int | None,
+    crop: int | None,
+    interpolation: str,
+    mode: str,
+    long_side: int | None = None,
 ) -> np.ndarray:
     """pixels: uint8 (H, W, 3) -> uint8 (h, w, 3), contiguous.
 
-    `resize`, `crop`, `interpolation`, `mode`: as in `Preprocessing`. Sizes and offsets are those of torchvision's
-    Resize(int) and CenterCrop; where the resized image is smaller than the crop, zeros fill the rest.
+    `resize`, `crop`, `interpolation`, `mode`, `long_side`: as in `Preprocessing`. Sizes and offsets are those of
+    torchvision's Resize(int) and CenterCrop; where the resized image is smaller than the crop, zeros fill the rest.
     """
     height, width = pixels.shape[:2]
-    new_height, new_width = _resized(height, width, resize, mode)
+    new_height, new_width = _limited(*_resized(height, width, resize, mode), long_side)
     top, bottom = _window(new_height, crop)
     left, right = _window(new_width, crop)
     if (new_height, new_width) == (height, width):
@@ -84,6 +90,14 @@ def _resized(height: int, width: int, resize: int | None, mode: str) -> tuple[in
     if height <= width:
         return resize, int(resize * width / height)
     return int(resize * height / width), resize
+
+
+def _limited(height: int, width: int, long_side: int | None) -> tuple[int, int]:
+    """The same proportions with neither side above the limit."""
+    longest = max(height, width)
+    if long_side is None or longest <= long_side:
+        return height, width
+    return max(1, round(height * long_side / longest)), max(1, round(width * long_side / longest))
 
 
 def _window(side: int, crop: int | None) -> tuple[int, int]:

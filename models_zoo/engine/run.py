@@ -7,14 +7,11 @@ another and results do not depend on how many there are. On a GPU threads decode
 the device.
 """
 
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,33 +21,23 @@ from models_zoo.adapters.spec import Preprocessing, VersionSpec
 from models_zoo.engine.decode import decode_batch
 from models_zoo.engine.rows import RowSource
 from models_zoo.engine.scores import ScoreHeader, ScoreStore, class_dtype, missing_class
+from models_zoo.engine.work import (
+    Batch,
+    Cancelled,
+    Progress,
+    ScoringCancelled,
+    ScoringReport,
+    batches,
+    cores,
+    in_order,
+    n_finished,
+)
 
 SHARD_SIZE = 1024
 _PROBE_ROWS = 32
 _PIXELS_PER_BATCH = {True: 16 * 224 * 224, False: 256 * 224 * 224}  # on a CPU, on a device
 _LARGEST_BATCH = {True: 256, False: 4096}
 _SECONDS_PER_SHARD = 20.0
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Progress = Callable[[int, int], None]
-Cancelled = Callable[[], bool]
-
-
-class ScoringCancelled(Exception):
-    """Somebody asked to stop; finished shards are kept and a later call goes on from there."""
-
-
-@dataclass(frozen=True)
-class ScoringReport:
-    """`n_scored`: (row, version) pairs computed now; `n_kept`: pairs found finished. `failures`: reason by row, for the
-    images that this call could not decode or that a network gave no finite score (their rows are `missing`)."""
-
-    n_scored: int
-    n_kept: int
-    seconds: float
-    backends: tuple[str, ...]
-    failures: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,16 +47,6 @@ class _Entry:
     spec: VersionSpec
     classifier: Classifier
     store: ScoreStore
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A run of rows inside one shard, and the versions that still lack this shard."""
-
-    shard: int
-    rows: range
-    entries: tuple[_Entry, ...]
-    is_last: bool
 
 
 def score(
@@ -95,7 +72,7 @@ def score(
     if len(specs) != len(out_dirs):
         raise ValueError(f"{len(specs)} versions need as many folders, not {len(out_dirs)}")
     started = time.monotonic()
-    threads = threads or _cores()
+    threads = threads or cores()
     with one_thread():
         groups = [
             _open_group(rows, group, shard_size=shard_size, device=device, cache_dir=cache_dir, compiled=compiled)
@@ -103,7 +80,7 @@ def score(
         ]
         entries = [entry for group in groups for entry in group]
         total = len(rows) * len(entries)
-        kept = sum(len(entry.store.header.rows_of(s)) for entry in entries for s in entry.store.finished_shards())
+        kept = n_finished(entries)
         done = kept
         failures: dict[int, str] = {}
         for group in groups:
@@ -153,11 +130,6 @@ def probabilities(scores: np.ndarray, outputs: str) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _by_geometry(specs: Sequence[VersionSpec], folders: Sequence[Path]) -> list[list[tuple[VersionSpec, Path]]]:
     groups: dict[tuple[object, ...], list[tuple[VersionSpec, Path]]] = {}
     for spec, folder in zip(specs, folders, strict=True):
@@ -201,19 +173,19 @@ def _open_group(
 
 def _run_group(
     rows: RowSource, group: list[_Entry], *, device: str, threads: int
-) -> Iterator[tuple[_Batch, dict[int, str]]]:
+) -> Iterator[tuple[Batch[_Entry], dict[int, str]]]:
     """Yields each finished batch with what went wrong in it; shards are on disk when their last batch is yielded."""
     preprocessing = group[0].spec.preprocessing
     on_cpu = device == "cpu"
     collected: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
-    def work(batch: _Batch) -> tuple[np.ndarray, dict[int, str], list[tuple[np.ndarray, np.ndarray]]]:
+    def work(batch: Batch[_Entry]) -> tuple[np.ndarray, dict[int, str], list[tuple[np.ndarray, np.ndarray]]]:
         pixels, problems = decode_batch(rows.read(batch.rows), preprocessing)
         return pixels, problems, _infer(batch, pixels, problems) if on_cpu else []
 
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as executor:
-        batches = _batches(rows, group, _batch_size(rows, preprocessing, on_cpu=on_cpu))
-        for batch, (pixels, problems, results) in _in_order(executor, work, batches, window=threads + 2):
+        todo = batches(group, _batch_size(rows, preprocessing, on_cpu=on_cpu))
+        for batch, (pixels, problems, results) in in_order(executor, work, todo, window=threads + 2):
             for index, result in enumerate(results or _infer(batch, pixels, problems)):
                 collected.setdefault(index, []).append(result)
             if batch.is_last:
@@ -224,7 +196,7 @@ def _run_group(
             yield batch, {batch.rows[position]: reason for position, reason in problems.items()}
 
 
-def _infer(batch: _Batch, pixels: np.ndarray, problems: dict[int, str]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _infer(batch: Batch[_Entry], pixels: np.ndarray, problems: dict[int, str]) -> list[tuple[np.ndarray, np.ndarray]]:
     """(classes, confidences) of every version; undecodable images are missing, `problems` gains rows without score."""
     undecodable = list(problems)
     results = []
@@ -236,38 +208,6 @@ def _infer(batch: _Batch, pixels: np.ndarray, problems: dict[int, str]) -> list[
         confidences[undecodable] = 0
         results.append((classes, confidences))
     return results
-
-
-def _batches(rows: RowSource, group: list[_Entry], size: int) -> Iterator[_Batch]:
-    """All batches of all shards that some version lacks, in row order."""
-    lacking: dict[int, list[_Entry]] = {}
-    for entry in group:
-        for shard in entry.store.unfinished_shards():
-            lacking.setdefault(shard, []).append(entry)
-    for shard in sorted(lacking):
-        whole = lacking[shard][0].store.header.rows_of(shard)
-        for start in range(whole.start, whole.stop, size):
-            part = range(start, min(start + size, whole.stop))
-            yield _Batch(shard, part, tuple(lacking[shard]), part.stop == whole.stop)
-
-
-def _in_order(
-    executor: ThreadPoolExecutor, work: Callable[[Task], Result], tasks: Iterator[Task], *, window: int
-) -> Iterator[tuple[Task, Result]]:
-    """Results in the order of the tasks, at most `window` of them ahead; what is pending is dropped on an exception."""
-    pending: deque[tuple[Task, Future[Result]]] = deque()
-    try:
-        for task in tasks:
-            pending.append((task, executor.submit(work, task)))
-            if len(pending) >= window:
-                first, future = pending.popleft()
-                yield first, future.result()
-        while pending:
-            first, future = pending.popleft()
-            yield first, future.result()
-    finally:
-        for _, future in pending:
-            future.cancel()
 
 
 def _batch_size(rows: RowSource, preprocessing: Preprocessing, *, on_cpu: bool) -> int:
