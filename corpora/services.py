@@ -4,10 +4,13 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
@@ -15,10 +18,11 @@ from django.utils.text import Truncator
 
 from accounts.errors import Conflict, DomainError
 from accounts.permissions import require_edit, require_researcher, require_view
-from corpora import importing, locations, media, reading, taxonomies
-from corpora.imaging.decode import UndecodableImage
+from corpora import importing, locations, media, photographs, reading, taxonomies
+from corpora.imaging.decode import UndecodableImage, decode_rgb
 from corpora.imaging.picture import picture_of
-from corpora.importers import ImportRefused, ImportRequest, Options
+from corpora.importers import ImportRefused, ImportRequest, Options, Pristine
+from corpora.importers.distorted import names_of
 from corpora.models import Corpus, CorpusSource, CorpusState, Item, Taxonomy, TaxonomyKind
 from corpora.taxonomy import Taxonomy as PureTaxonomy
 from corpora.taxonomy import TaxonomyError, flat, from_csv, imagenet1k
@@ -71,7 +75,8 @@ def corpus_create(
         source: a `CorpusSource`.
         location: absolute path on the server; or
         upload: an archive, list, shard or CIFAR tar.
-        options: see `corpora.importers.Options`.
+        options: see `corpora.importers.Options`. Source "distorted" takes its photographs from `location`, from a
+            corpus (option corpus) or from installed packages (option photographs).
         taxonomy: of the labels; None makes a flat one from their names, where they have names.
 
     Raises:
@@ -93,23 +98,47 @@ def corpus_create(
         require_view(by, taxonomy)
     if chosen.root:
         locations.require_location(chosen.root, by, field="root")
-    path = _keep_upload(upload, source) if upload is not None else locations.require_location(location, by)
+    place = _place(source, location, upload, chosen, by)
     try:
         corpus = _corpus_insert(
             name=name,
             source=source,
-            location=str(path),
-            options=dict(options or {}),
+            location=place,
+            options={name: value for name, value in (options or {}).items() if value not in ("", None)},
             taxonomy=taxonomy,
             description=description.strip(),
             is_public=is_public,
             created_by=by,
         )
     except BaseException:
-        _forget_upload(path)
+        _forget_upload(place)
         raise
-    logger.info("corpus %s created by %s from %s", corpus.pk, by, path)
+    logger.info("corpus %s created by %s from %s", corpus.pk, by, place or "what its options say")
     return corpus
+
+
+def _place(source: str, location: str, upload: UploadedFile | None, options: Options, by: "User") -> str:
+    """The path to read from; empty where the options say where the photographs are."""
+    if source != CorpusSource.DISTORTED:
+        path = _keep_upload(upload, source) if upload is not None else locations.require_location(location, by)
+        return str(path)
+    given = [bool(location.strip()), bool(options.corpus), bool(options.photographs)]
+    if upload is not None or sum(given) != 1:
+        raise DomainError(
+            "Say once where the photographs to distort are: a folder on the server, a corpus, or installed packages.",
+            field="location",
+        )
+    if options.corpus:
+        _pristine_corpus(options.corpus, by)
+    return str(locations.require_location(location, by)) if location.strip() else ""
+
+
+def _pristine_corpus(pk: str, by: "User") -> Corpus:
+    """The imported corpus to distort. Raises DomainError where there is none that this person may see."""
+    found: Corpus | None = Corpus.objects.visible_to(by).ready().filter(pk=pk).first()
+    if found is None:
+        raise DomainError(f"There is no imported corpus {pk} that you may see: choose another one.", field="corpus")
+    return found
 
 
 def _corpus_insert(**values: Any) -> Corpus:
@@ -177,7 +206,7 @@ def corpus_import(*, corpus: Corpus, context: "JobContext") -> dict[str, Any]:
     corpus.state = CorpusState.READY
     corpus.save()
     place.forget_work()
-    _forget_upload(Path(corpus.location))
+    _forget_upload(corpus.location)
     return _summary(corpus)
 
 
@@ -218,8 +247,39 @@ def _request(corpus: Corpus, context: "JobContext") -> ImportRequest:
         pixels=corpus.directory / importing.PACKED,
         options=Options.from_dict(corpus.options),
         within=None if roots is None else tuple(root.resolve() for root in roots),
-        tick=lambda count, unit: context.report(count, None, unit=unit, message="Listing"),
+        tick=lambda count, unit, total=None: context.report(count, total, unit=unit, message="Listing"),
+        pristine=_pristine(corpus),
     )
+
+
+def _pristine(corpus: Corpus) -> Callable[[], list[Pristine]] | None:
+    """The photographs to distort, where they do not lie in a folder."""
+    options = Options.from_dict(corpus.options)
+    if corpus.source != CorpusSource.DISTORTED or corpus.location:
+        return None
+    if options.photographs:
+        return _package_photographs
+    return partial(_corpus_photographs, _pristine_corpus(options.corpus, corpus.created_by))
+
+
+def _package_photographs() -> list[Pristine]:
+    return [Pristine(name, load, credit) for name, load, credit in photographs.photograph_loaders()]
+
+
+def _corpus_photographs(corpus: Corpus) -> list[Pristine]:
+    """All images of a corpus; of one with references, the references."""
+    references = reading.reference_rows(corpus)
+    rows = np.unique(references[references >= 0]) if (references >= 0).any() else np.arange(corpus.n_rows)
+    paths = reading.manifest_of(corpus).read(rows, ["path"])["path"].to_pylist()
+    return [
+        Pristine(name, partial(_row_pixels, corpus, int(row), path))
+        for name, row, path in zip(names_of(paths), rows, paths, strict=True)
+    ]
+
+
+def _row_pixels(corpus: Corpus, row: int, path: str) -> npt.NDArray[np.uint8]:
+    content = reading.content_of(corpus, row, path)
+    return decode_rgb(content, pixel_limit=settings.PIXEL_LIMIT) if isinstance(content, bytes) else content
 
 
 def _labels(corpus: Corpus, listed: importing.Listed, names: set[str]) -> tuple[Taxonomy | None, dict[str, int]]:
@@ -266,8 +326,9 @@ def _keep_upload(upload: UploadedFile, source: str) -> Path:
     return target
 
 
-def _forget_upload(path: Path) -> None:
+def _forget_upload(location: str) -> None:
     """Remove a file that was uploaded for an import; anything else stays."""
+    path = Path(location)
     if path.is_relative_to(locations.uploads()):
         shutil.rmtree(path.parent, ignore_errors=True)
 

@@ -1,9 +1,9 @@
 """Synthetic distortions: four kinds in five strengths, as in the original gMAD study.
 
-Kinds and parameters: "Group MAD Competition: A New Methodology to Compare Objective Image Quality Models" (CVPR 2016),
-section 4.1, and the generator that its authors released with the Waterloo Exploration Database. The papers name no
-JPEG 2000 parameters; that generator has 0.46, 0.16, 0.07, 0.04 and 0.02 bits per pixel, which are the compression ratios
-52, 150, 343, 600 and 1200 of 24-bit pixels.
+Kinds and parameters: "Group MAD Competition: A New Methodology to Compare Objective Image Quality Models" (CVPR 2016)
+and the generator that its authors released for distorting photographs in the same four ways. The paper names no
+parameters of JPEG 2000; the generator has 0.46, 0.16, 0.07, 0.04 and 0.02 bits per pixel, which are compression to
+1/52, 1/150, 1/343, 1/600 and 1/1200 of 24-bit pixels.
 
 The same photograph, key and seed give the same bytes (with the same versions of NumPy, Pillow and their codecs).
 """
@@ -53,7 +53,7 @@ def distort(pixels: Pixels, name: str, level: int, *, seed: int, key: str) -> tu
 
 
 def blurred(pixels: Pixels, window: int) -> Pixels:
-    """Gaussian blur with a window of `window` pixels a side and a standard deviation of a sixth of it; edges mirrored."""
+    """Gaussian blur: a window of `window` pixels a side, a standard deviation of a sixth of it, edges mirrored."""
     offsets = np.arange(window) - (window - 1) / 2
     weights = np.exp(-0.5 * (offsets / (window / 6)) ** 2).astype(np.float32)
     weights /= weights.sum()
@@ -82,7 +82,7 @@ def jpeg2000(pixels: Pixels, ratio: float) -> Pixels:
 
 
 def fitted(pixels: Pixels, size: tuple[int, int] | None) -> Pixels:
-    """Scaled down, never up, until the picture just covers (width, height), then cut to at most that from its middle."""
+    """Scaled down, never up, until it just covers (width, height), then cut to at most that from its middle."""
     if size is None:
         return pixels
     height, width = pixels.shape[:2]

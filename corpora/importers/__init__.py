@@ -20,6 +20,7 @@ from corpora.importers.base import (
     Scale,
 )
 from corpora.importers.cifar import list_cifar
+from corpora.importers.distorted import list_distorted
 from corpora.importers.folder import list_folder
 from corpora.importers.layouts import LAYOUTS, list_layout
 from corpora.importers.table import list_table
@@ -31,6 +32,7 @@ IMPORTERS: dict[str, Callable[[ImportRequest], Listing]] = {
     "list": list_table,
     "webdataset": list_webdataset,
     "cifar": list_cifar,
+    "distorted": list_distorted,
     **{name: partial(list_layout, layout) for name, layout in LAYOUTS.items()},
 }
 
