@@ -1,7 +1,9 @@
 """Campaigns for programs: everything that the pages do, for researchers and for annotators."""
 
+from collections import defaultdict
 from typing import Any, cast
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
@@ -14,10 +16,8 @@ from rest_framework.response import Response
 
 from accounts.errors import DomainError
 from accounts.models import Scope, User
-from accounts.permissions import require_edit
 from accounts.services import token_create
 from corpora.models import Corpus, Taxonomy
-from corpora.services import item_ensure
 from labeling.exports import ENDINGS, TABLES
 from labeling.models import Campaign, Exclusion, Invite, Judgement, Participation, Slot, Trial, TrialKind, Verdict
 from labeling.presentation import person_progress, person_state, person_statistics, trial_card, trial_cards
@@ -25,7 +25,7 @@ from labeling.querysets import exclusion_in_force
 from labeling.reliability import agreement_report, people_report, person_row
 from labeling.services import (
     Answer,
-    TrialSpec,
+    RowSpec,
     campaign_close,
     campaign_create,
     campaign_open,
@@ -41,10 +41,10 @@ from labeling.services import (
     participation_join,
     person_exclude,
     person_restore,
+    rows_ask,
     slot_skip,
     slots_lease,
     trial_drop,
-    trials_add,
     turn_take,
     viewing_record,
 )
@@ -76,13 +76,14 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
 
 class TrialSerializer(serializers.ModelSerializer[Trial]):
     row = serializers.IntegerField(source="item.row", read_only=True)
+    note = serializers.CharField(read_only=True, help_text="What is odd about the pictures of a pair, if anything")
     corpus = serializers.IntegerField(source="item.corpus_id", read_only=True)
 
     class Meta:
         model = Trial
         fields = [
             "id", "kind", "state", "position", "item", "corpus", "row", "second", "reference", "classes", "expected",
-            "explanation",
+            "explanation", "repeat_of", "note",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -182,17 +183,6 @@ class JoinSerializer(serializers.Serializer[Any]):
     consent = serializers.BooleanField(help_text="That instructions and consent text were read and agreed to")
 
 
-PLACES = ("row", "second", "reference")
-
-
-def _spec(row: dict[str, Any], items: dict[tuple[int, int], Any]) -> TrialSpec:
-    """A posted trial with its rows replaced by items."""
-    corpus = row.pop("corpus").pk
-    places = [row.pop(name) for name in PLACES]
-    item, second, reference = (None if place is None else items[corpus, place] for place in places)
-    return TrialSpec(item, second=second, reference=reference, **row)
-
-
 def _checked(serializer: serializers.BaseSerializer[Any]) -> dict[str, Any]:
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
@@ -273,23 +263,19 @@ class CampaignViewSet(
     def trials(self, request: Request, pk: Any = None) -> Response:
         """Ask about pictures of a corpus; the same question about the same picture is asked once."""
         campaign = self.get_object()
-        require_edit(_user(request), campaign, action="add trials to")
         specs = TrialSpecSerializer(data=request.data, many=True)
         specs.is_valid(raise_exception=True)
-        rows = cast("list[dict[str, Any]]", specs.validated_data)
-        items: dict[tuple[int, int], Any] = {}
-        for corpus in {row["corpus"] for row in rows}:
-            if not Corpus.objects.visible_to(_user(request)).filter(pk=corpus.pk).exists():
-                raise DomainError(f"There is no corpus {corpus.pk}.", field="corpus")
-            own = [row for row in rows if row["corpus"] == corpus]
-            wanted = sorted({row[name] for row in own for name in PLACES if row[name] is not None})
-            items |= {(corpus.pk, row): item for row, item in item_ensure(corpus=corpus, rows=wanted).items()}
-        made = trials_add(
-            campaign=campaign,
-            by=_user(request),
-            trials=[_spec(row, items) for row in rows],
-        )
-        return Response(TrialSerializer(made, many=True).data, status=status.HTTP_201_CREATED)
+        by_corpus: dict[Corpus, dict[int, RowSpec]] = defaultdict(dict)
+        for place, row in enumerate(cast("list[dict[str, Any]]", specs.validated_data)):
+            corpus = row.pop("corpus")
+            by_corpus[corpus][place] = RowSpec(**row)
+        made: dict[int, Trial] = {}
+        with transaction.atomic():
+            for corpus, asked in by_corpus.items():
+                trials = rows_ask(campaign=campaign, corpus=corpus, asked=list(asked.values()), by=_user(request))
+                made |= dict(zip(asked, trials, strict=True))
+        asked_for = [made[place] for place in sorted(made)]
+        return Response(TrialSerializer(asked_for, many=True).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=CountSerializer, responses=OpenApiTypes.OBJECT)
     @action(detail=True, methods=["post"])
@@ -402,7 +388,7 @@ class TrialViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
 
     def get_queryset(self) -> QuerySet[Trial]:
         seen = Campaign.objects.visible_to(_user(self.request)).values("pk")
-        return Trial.objects.filter(campaign__in=seen).select_related("item")
+        return Trial.objects.filter(campaign__in=seen).select_related("item", "second")
 
     @extend_schema(request=GoldSerializer, responses={201: TrialSerializer})
     @action(detail=True, methods=["post"])

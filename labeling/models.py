@@ -10,6 +10,7 @@ Participation: one person in one campaign. Invite: a link that makes participati
 
 import secrets
 import uuid
+from typing import Protocol
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -23,10 +24,32 @@ from corpora.models import Item, Taxonomy
 from labeling.protocols import protocol_choices
 from labeling.querysets import CampaignQuerySet, JudgementQuerySet, SlotQuerySet, TrialQuerySet
 
+
+class Sized(Protocol):
+    """Something with a width and a height in pixels."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+
 PICTURES = ("item", "second", "reference")  # of a trial, by place
 TRIAL_PICTURES = tuple(f"trial__{name}" for name in PICTURES)
+SIZE_RATIO = 1.5  # of widths or heights in a pair
 SHARE = [MinValueValidator(0.0), MaxValueValidator(0.5)]
 RATE = [MinValueValidator(0.0), MaxValueValidator(1.0)]
+
+
+def size_note(first: Sized, second: Sized) -> str:
+    """Says so when two pictures of a pair differ so much in size that size is what people will see; else empty."""
+    sides = [(first.width, second.width), (first.height, second.height)]
+    if all(max(pair) <= SIZE_RATIO * min(pair) for pair in sides):
+        return ""
+    return (
+        f"The pictures of this pair differ much in size ({first.width} × {first.height} and {second.width} × "
+        f"{second.height}): people will judge that as well. Pictures scaled to one size compare better."
+    )
 
 
 class CampaignState(models.TextChoices):
@@ -158,6 +181,11 @@ class Trial(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} trial {self.pk}"
+
+    @property
+    def note(self) -> str:
+        """What is odd about its pictures, in words for researchers; they are shown all the same."""
+        return size_note(self.item, self.second) if self.second else ""
 
 
 class SlotState(models.TextChoices):

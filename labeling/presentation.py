@@ -21,9 +21,9 @@ from labeling.protocols.base import Action
 REFERENCE = 2  # place of a trial's reference
 
 
-def class_names(taxonomy: Taxonomy) -> list[dict[str, Any]]:
-    """The classes of a taxonomy by index; they never change, so each process reads them once."""
-    return _classes(taxonomy.pk, taxonomy.digest)
+def class_names(taxonomy: Taxonomy | None) -> list[dict[str, Any]]:
+    """The classes of a taxonomy by index, none without one; they never change, so each process reads them once."""
+    return _classes(taxonomy.pk, taxonomy.digest) if taxonomy else []
 
 
 @lru_cache(maxsize=16)
@@ -44,7 +44,7 @@ def trial_card(slot: Slot, *, campaign: Campaign, person: User) -> dict[str, Any
         "pictures": [_picture(slot, place) for place in places],
         "reference": _picture(slot, REFERENCE) if trial.reference_id else None,
         "variant": protocol.variant(trial.classes),
-        **protocol.present(order, class_names(campaign.taxonomy) if campaign.taxonomy else []),
+        **protocol.present(order, class_names(campaign.taxonomy)),
     }
     if trial.kind == TrialKind.TRAINING:
         card["training"] = {"expected": trial.expected, "explanation": trial.explanation}
@@ -97,10 +97,10 @@ def person_statistics(*, campaign: Campaign, person: User) -> dict[str, Any]:
         "answers": len(times),
         "median_seconds": times[len(times) // 2] / 1000 if times else None,
     }
-    if campaign.show_agreement and campaign.taxonomy_id:
+    if campaign.show_agreement:
+        agreeing = PROTOCOLS[campaign.protocol].agreeing
         settled = rows.counted().filter(kind="answer", trial__verdict__outcome="settled")
-        pairs = list(settled.values_list("value", "trial__verdict__value"))
-        agreed = sum(value[key] == verdict[key] for value, verdict in pairs for key in value)
-        asked = sum(len(value) for value, _ in pairs)
-        statistics |= {"compared": asked, "agreement": agreed / asked if asked else None}
+        pairs = [agreeing(*pair) for pair in settled.values_list("value", "trial__verdict__value")]
+        agreed, compared = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+        statistics |= {"compared": compared, "agreement": agreed / compared if compared else None}
     return statistics

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from labeling.views import annotate, campaigns
+from labeling.views import annotate, campaigns, people, trials
 
 app_name = "labeling"
 urlpatterns = [
@@ -20,13 +20,14 @@ urlpatterns = [
     path("campaigns/<int:pk>/", campaigns.detail, name="campaign"),
     path("campaigns/<int:pk>/settings/", campaigns.settings, name="settings"),
     path("campaigns/<int:pk>/move/", campaigns.move, name="move"),
-    path("campaigns/<int:pk>/people/", campaigns.people, name="people"),
-    path("campaigns/<int:pk>/people/<int:part>/exclude/", campaigns.exclude, name="exclude"),
-    path("campaigns/<int:pk>/people/<int:part>/restore/", campaigns.restore, name="restore"),
-    path("campaigns/<int:pk>/verdicts/", campaigns.verdicts, name="verdicts"),
-    path("campaigns/<int:pk>/trials/<int:trial>/", campaigns.trial, name="trial"),
-    path("campaigns/<int:pk>/trials/<int:trial>/gold/", campaigns.gold, name="gold"),
-    path("campaigns/<int:pk>/trials/<int:trial>/drop/", campaigns.drop, name="drop"),
+    path("campaigns/<int:pk>/people/", people.people, name="people"),
+    path("campaigns/<int:pk>/people/<int:part>/exclude/", people.exclude, name="exclude"),
+    path("campaigns/<int:pk>/people/<int:part>/restore/", people.restore, name="restore"),
+    path("campaigns/<int:pk>/verdicts/", trials.verdicts, name="verdicts"),
+    path("campaigns/<int:pk>/trials/<int:trial>/", trials.trial, name="trial"),
+    path("campaigns/<int:pk>/trials/<int:trial>/gold/", trials.gold, name="gold"),
+    path("campaigns/<int:pk>/trials/<int:trial>/drop/", trials.drop, name="drop"),
+    path("campaigns/<int:pk>/add/", trials.add, name="add"),
     path("campaigns/<int:pk>/invites/", campaigns.invites, name="invites"),
     path("campaigns/<int:pk>/invites/<int:invite>/revoke/", campaigns.revoke, name="revoke"),
     path("campaigns/<int:pk>/export/<str:table>.<str:ending>", campaigns.export, name="export"),

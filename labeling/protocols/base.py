@@ -20,6 +20,7 @@ from labeling.psychometrics import majority
 Outcome = Literal["settled", "undecided", "dropped", "waiting", "more"]
 Ballots = Sequence[tuple[str, Mapping[str, Any]]]
 Level = Literal["nominal", "ordinal", "interval"]
+Names = Sequence[Mapping[str, Any]]  # the classes of a taxonomy by index; empty without one
 
 UNABLE = {"cannot_tell", "broken"}
 
@@ -32,7 +33,7 @@ class Action:
     name: str
     label: str
     code: str  # default key, by position: KeyboardEvent.code
-    kind: Literal["answer", "cannot_tell", "broken", "skip", "undo", "zoom", "flicker", "move", "submit"]
+    kind: Literal["answer", "cannot_tell", "broken", "skip", "undo", "zoom", "flicker", "reference", "move", "submit"]
     answer: Any = None
 
 
@@ -69,11 +70,12 @@ class Ruling:
 class Protocol:
     """How people are asked, and what their answers amount to. One folder a protocol, found by its name.
 
-    Beside the Python module a folder holds ``page/``, fragments of pages: for annotators ``answer.html`` (the controls
-    under the stage), ``answer.js`` (a module that turns keys and pointers into answers) and ``consent.html`` (what to
-    do, in general); for researchers ``tile.html`` (what people said, in a gallery), ``verdict.html`` (the same at
-    length, on the trial's page), ``answer_cells.html`` (one judgement) and ``expected.html`` (fields for the right
-    answers). Where a folder lacks one, that of its ``family`` in ``pages/`` is taken.
+    Beside the Python module a folder holds ``page/``, fragments of pages: for annotators ``answer.html`` (fills the
+    blocks of ``labeling/annotate.html``: the controls under the stage), ``answer.js`` (a module that turns keys and
+    pointers into answers; static/labeling/annotate.js says how) and ``consent.html`` (what to do, in general); for
+    researchers ``tile.html`` (what people said, in a gallery), ``verdict.html`` (the same at length, on the trial's
+    page) and ``expected.html`` (fields for the right answers). Where a folder lacks one, that of its ``family`` in
+    ``pages/`` is taken.
 
     Attributes:
         family: folder of ``pages/`` with the fragments that several protocols share; empty where there is none.
@@ -84,6 +86,8 @@ class Protocol:
         level: of measurement, for the agreement between people.
         question: asked under the stage where the campaign has no question of its own.
         has_zone: expected answers are a zone, ``{"low", "high"}``, of the answer's number.
+        defaults: settings of a campaign that says nothing of them.
+        columns: of a list of trials beyond their pictures, as (name, meaning).
     """
 
     name: str
@@ -96,6 +100,8 @@ class Protocol:
     has_zone = False
     level: Level = "interval"
     question = ""
+    defaults: Mapping[str, Any] = {}
+    columns: tuple[tuple[str, str], ...] = ()
 
     def fragment(self, name: str) -> list[str]:
         """Templates of a page fragment, the first that exists to be taken."""
@@ -115,8 +121,8 @@ class Protocol:
         """What a person sees from left to right: class indices or places."""
         raise NotImplementedError
 
-    def present(self, order: Sequence[int], names: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What the page is told beyond the pictures; ``names``: the classes of the taxonomy by index, or none."""
+    def present(self, order: Sequence[int], names: Names) -> dict[str, Any]:
+        """What the page is told beyond the pictures."""
         del order, names
         return {}
 
@@ -187,8 +193,27 @@ class Protocol:
         """The answer as numbers, by question: what agreement, screening and opinion scores are computed of."""
         raise NotImplementedError
 
-    def words(self, value: Mapping[str, Any]) -> str:
-        """The answer, or a verdict's value, in words for researchers; places are called A (first) and B (second)."""
+    def words(self, value: Mapping[str, Any], names: Names = ()) -> str:
+        """An answer, expected answers or a verdict's value in words for researchers; places are called A (first) and
+        B (second)."""
+        raise NotImplementedError
+
+    def sides(self, order: Sequence[int], names: Names = ()) -> str:
+        """What stood on the left, in words; empty where there is nothing to tell."""
+        raise NotImplementedError
+
+    def described(
+        self, classes: Sequence[int], value: Mapping[str, Any], counts: Mapping[str, Any], names: Names
+    ) -> dict[str, Any]:
+        """What researchers' fragments show of a verdict (its value and counts) or of expected answers."""
+        raise NotImplementedError
+
+    def expected_posted(self, classes: Sequence[int], fields: Mapping[str, str]) -> dict[str, Any]:
+        """The right answers as the fields of ``expected.html`` say, to be cleaned; raises DomainError."""
+        raise NotImplementedError
+
+    def listed(self, fields: Mapping[str, str], names: Names) -> tuple[list[int], dict[str, Any] | None]:
+        """Classes and expected answers (None: not given) of a line in a list of trials; raises DomainError."""
         raise NotImplementedError
 
     def decide(self, classes: Sequence[int], ballots: Ballots, *, overlap: int, cap: int) -> Ruling:

@@ -15,9 +15,10 @@ from typing import Any, cast
 from scipy.special import stdtrit
 
 from accounts.errors import DomainError
-from labeling.protocols.base import COMMON, UNABLE, Action, Ballots, Protocol, Ruling, is_mirrored, is_vetoed
+from labeling.protocols.base import COMMON, UNABLE, Action, Ballots, Names, Protocol, Ruling, is_mirrored, is_vetoed
 
 FLICKER = Action("flicker", "Flicker (hold)", "KeyX", "flicker")
+REFERENCE = Action("reference", "Reference (hold)", "KeyR", "reference")
 
 
 class NumberProtocol(Protocol):
@@ -35,15 +36,17 @@ class NumberProtocol(Protocol):
     labels: tuple[tuple[float, str], ...] = ()
     answers: tuple[Action, ...] = ()
     tolerance: float = 0  # answers this close count as the same
+    defaults = {"overlap": 15, "repeat_share": 0.1}
+    columns = (("expected_low", "low end of the right answers"), ("expected_high", "high end of the right answers"))
 
     def variants(self) -> dict[str, tuple[Action, ...]]:
-        return {"all": self.answers + COMMON}
+        return {"all": (*self.answers, *COMMON, REFERENCE)}
 
     def shown_order(self, classes: Sequence[int], *, seed: int, person: int, trial: int) -> list[int]:
         del classes, seed, person, trial
         return [0]
 
-    def present(self, order: Sequence[int], names: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def present(self, order: Sequence[int], names: Names) -> dict[str, Any]:
         del names
         return {"order": list(order)}
 
@@ -110,11 +113,49 @@ class NumberProtocol(Protocol):
     def numbers(self, value: Mapping[str, Any]) -> dict[str, float]:
         return {"value": float(value["value"])}
 
-    def words(self, value: Mapping[str, Any]) -> str:
-        if "mean" not in value:
+    def words(self, value: Mapping[str, Any], names: Names = ()) -> str:
+        del names
+        if "value" in value:
             return f"{value['value']:g}"
+        if "mean" not in value:
+            return f"{value['low']:g} to {value['high']:g}"
         interval = f" ({value['low']:.1f} to {value['high']:.1f})" if value["low"] is not None else ""
         return f"{value['mean']:.1f}{interval}"
+
+    def sides(self, order: Sequence[int], names: Names = ()) -> str:
+        del order, names
+        return ""
+
+    def described(
+        self, classes: Sequence[int], value: Mapping[str, Any], counts: Mapping[str, Any], names: Names
+    ) -> dict[str, Any]:
+        """``words``; ``bars``: (answer, count, share of the largest) where answers are few; the scale's ends."""
+        del classes
+        most = max(counts.values(), default=0) or 1
+        return {
+            "words": self.words(value, names) if value else "",
+            "value": value,
+            "bars": [(self.answer_words(key), count, count / most) for key, count in counts.items()],
+            "zone": value if "mean" not in value else self.expected_of(value),
+            "low": self.low,
+            "high": self.high,
+            "step": self.step or "any",
+        }
+
+    def answer_words(self, key: str) -> str:
+        """A key of ``counts`` in words."""
+        return next((word for number, word in self.labels if f"{number:g}" == key), key)
+
+    def expected_posted(self, classes: Sequence[int], fields: Mapping[str, str]) -> dict[str, Any]:
+        del classes
+        return {name: _float(fields.get(name, ""), name) for name in ("low", "high")}
+
+    def listed(self, fields: Mapping[str, str], names: Names) -> tuple[list[int], dict[str, Any] | None]:
+        del names
+        given = {name: fields.get(f"expected_{name}", "") for name in ("low", "high")}
+        if not any(given.values()):
+            return [], None
+        return [], {name: _float(text, f"expected_{name}") for name, text in given.items()}
 
     def counts(self, numbers: Sequence[float]) -> dict[str, Any]:
         """How often each answer was given, where there are few of them."""
@@ -148,7 +189,7 @@ class ComparisonProtocol(NumberProtocol):
     question = "Which picture has the better quality?"
 
     def variants(self) -> dict[str, tuple[Action, ...]]:
-        return {"all": (*self.answers, *COMMON, FLICKER)}
+        return {"all": (*self.answers, *COMMON, FLICKER, REFERENCE)}
 
     def shown_order(self, classes: Sequence[int], *, seed: int, person: int, trial: int) -> list[int]:
         """Places from left to right."""
@@ -181,16 +222,32 @@ class ComparisonProtocol(NumberProtocol):
         place = self.preferred(value["value"])
         return None if place is None else place == order[0]
 
-    def words(self, value: Mapping[str, Any]) -> str:
+    def words(self, value: Mapping[str, Any], names: Names = ()) -> str:
         number = value.get("mean", value.get("value"))
+        if number is None:
+            return super().words(value, names)
         place = self.preferred(number)
         said = "no clear difference" if place is None else f"{'AB'[place]} is better"
-        return f"{said} ({super().words(value)})"
+        return f"{said} ({super().words(value, names)})"
+
+    def sides(self, order: Sequence[int], names: Names = ()) -> str:
+        del names
+        return f"{'AB'[order[0]]} on the left"
+
+    def answer_words(self, key: str) -> str:
+        return {"first": "A is better", "neither": "no clear difference", "second": "B is better"}[key]
 
     def counts(self, numbers: Sequence[float]) -> dict[str, Any]:
         """Answers that prefer the first, neither and the second picture."""
         places = [self.preferred(number) for number in numbers]
         return {"first": places.count(0), "neither": places.count(None), "second": places.count(1)}
+
+
+def _float(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DomainError(f'{name} is "{text}": it must be a number.', field="expected") from None
 
 
 def mean_of(numbers: Sequence[float]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Every write of this room: campaigns and trials, taking part, assignment, judging, settling."""
 
+from labeling.services.asking import RowSpec, rows_ask
 from labeling.services.assignment import slots_lease
 from labeling.services.campaigns import (
     TrialSpec,
@@ -30,6 +31,7 @@ from labeling.services.taking_part import (
 __all__ = [
     "Answer",
     "Recorded",
+    "RowSpec",
     "TrialSpec",
     "Turn",
     "campaign_close",
@@ -49,6 +51,7 @@ __all__ = [
     "participation_join",
     "person_exclude",
     "person_restore",
+    "rows_ask",
     "slot_skip",
     "slots_lease",
     "slots_release",

@@ -70,11 +70,11 @@ def campaign_create(
     name: str,
     by: User,
     taxonomy: Taxonomy | None = None,
-    overlap: int = 5,
     protocol: str = "verify",
     **options: Any,
 ) -> Campaign:
-    """Make a campaign in draft; ``options`` are the settings of ``Campaign`` by field name.
+    """Make a campaign in draft; ``options`` are the settings of ``Campaign`` by field name, those that are not given as
+    the protocol advises.
 
     Raises:
         Denied: not a researcher.
@@ -82,9 +82,9 @@ def campaign_create(
     """
     require_researcher(by, action="make campaigns")
     _require_known(options)
-    campaign = Campaign(
-        name=name.strip(), taxonomy=taxonomy, created_by=by, overlap=overlap, protocol=protocol, **options
-    )
+    advised = PROTOCOLS[protocol].defaults if protocol in PROTOCOLS else {}
+    settings = {**advised, **options}
+    campaign = Campaign(name=name.strip(), taxonomy=taxonomy, created_by=by, protocol=protocol, **settings)
     _clean(campaign)
     campaign.save()
     log.info("campaign_created", campaign=campaign.pk, by=by.pk)
@@ -210,7 +210,7 @@ Asked = tuple[int, int | None, str, tuple[int, ...]]
 
 
 def _ask(spec: TrialSpec) -> Asked:
-    return spec.item.pk, spec.second and spec.second.pk, spec.kind, tuple(spec.classes)
+    return spec.item.pk, spec.second.pk if spec.second else None, spec.kind, tuple(spec.classes)
 
 
 def _asked(trial: Trial) -> Asked:
@@ -221,23 +221,33 @@ def _trials_known(campaign: Campaign, items: set[int]) -> dict[Asked, Trial]:
     return {_asked(trial): trial for trial in Trial.objects.filter(campaign=campaign, item__in=items)}
 
 
+def asked_clean(
+    campaign: Campaign, *, classes: Sequence[int], kind: str, expected: Mapping[Any, Any] | None
+) -> tuple[list[int], dict[str, Any] | None]:
+    """Classes and expected answers as a trial of this kind keeps them.
+
+    Raises:
+        DomainError: they make no sense.
+    """
+    protocol = PROTOCOLS[campaign.protocol]
+    kept = protocol.clean_classes(classes, campaign.taxonomy.n_classes if campaign.taxonomy else 0)
+    if kind not in TrialKind.values or kind == TrialKind.REPEAT:
+        raise DomainError(f'"{kind}" is no kind of trial that can be added: ordinary, control, gold or training.')
+    needs_answer = kind in {TrialKind.GOLD, TrialKind.TRAINING}
+    if needs_answer != (expected is not None):
+        must = "needs the expected answer" if needs_answer else "has no expected answer"
+        raise DomainError(f"A trial of kind {kind} {must}.", field="expected")
+    return kept, None if expected is None else protocol.clean_expected(kept, expected)
+
+
 def _spec_clean(campaign: Campaign, spec: TrialSpec) -> TrialSpec:
     protocol = PROTOCOLS[campaign.protocol]
-    classes = protocol.clean_classes(spec.classes, campaign.taxonomy.n_classes if campaign.taxonomy else 0)
+    classes, expected = asked_clean(campaign, classes=spec.classes, kind=spec.kind, expected=spec.expected)
     if (spec.second is not None) != (protocol.n_pictures == 2):
         shown = "two pictures" if protocol.n_pictures == 2 else "one picture"
         raise DomainError(f'The protocol "{protocol.name}" shows {shown} in a trial.', field="second")
     if spec.second is not None and spec.second.pk == spec.item.pk:
         raise DomainError("A pair must be of two different pictures.", field="second")
-    if spec.kind not in TrialKind.values or spec.kind == TrialKind.REPEAT:
-        raise DomainError(f'"{spec.kind}" is no kind of trial that can be added: ordinary, control, gold or training.')
-    needs_answer = spec.kind in {TrialKind.GOLD, TrialKind.TRAINING}
-    if needs_answer != (spec.expected is not None):
-        must = "needs the expected answer" if needs_answer else "has no expected answer"
-        raise DomainError(f"A trial of kind {spec.kind} {must}.", field="expected")
-    expected = None
-    if spec.expected is not None:
-        expected = protocol.clean_expected(classes, spec.expected)
     kept = TrialSpec(
         spec.item, classes, str(spec.kind), expected, spec.explanation.strip(), spec.second, spec.reference
     )

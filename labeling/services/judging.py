@@ -6,7 +6,7 @@ still do with a slot is decided by the one conditional UPDATE that moves it; rea
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import structlog
@@ -226,7 +226,7 @@ def gold_tally(campaign: Campaign, person: User) -> tuple[int, int]:
     rows = Judgement.objects.in_force().filter(campaign=campaign, person=person, trial__kind=TrialKind.GOLD)
     answers = list(rows.filter(kind="answer").values_list("value", "trial__expected"))
     matches = PROTOCOLS[campaign.protocol].matches
-    return sum(matches(value, expected) for value, expected in answers), len(answers)
+    return sum(matches(value, cast("dict[str, Any]", expected)) for value, expected in answers), len(answers)
 
 
 def _gold_follow(participation: Participation, person: User) -> str:

@@ -1,1 +1,1 @@
-"""Pages: annotator (invite, consent, label, thanks) and researcher (campaigns)."""
+"""Pages: annotator (invite, consent, label, thanks) and researcher (campaigns, their trials, people and results)."""

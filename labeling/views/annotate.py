@@ -143,13 +143,8 @@ def label(request: HttpRequest, pk: int) -> HttpResponse:
         "blockMinutes": campaign.block_minutes,
         "progress": person_progress(campaign=campaign, person=person),
     }
-    context = {
-        "campaign": campaign,
-        "setup": setup,
-        "protocol": protocol,
-        "protocol_answer": protocol.fragment("answer"),
-    }
-    return render(request, "labeling/annotate.html", context)
+    context = {"campaign": campaign, "setup": setup, "protocol": protocol}
+    return render(request, protocol.fragment("answer"), context)
 
 
 @login_required

@@ -102,7 +102,9 @@ def test_make_fill_and_move(
     assert (made.status_code, made.json()["state"]) == (201, "draft")
     here = f"{BASE}/campaigns/{made.json()['id']}"
     items = {item.row: item for item in make_items(researcher, 2, files=False)}
-    monkeypatch.setattr("labeling.api.item_ensure", lambda *, corpus, rows: {row: items[row] for row in rows})
+    monkeypatch.setattr(
+        "labeling.services.asking.item_ensure", lambda *, corpus, rows: {row: items[row] for row in rows}
+    )
     corpus = make_corpus(researcher)
     specs = [
         {"corpus": corpus.pk, "row": 0, "classes": [1, 0]},

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accounts.errors import DomainError
-from labeling.protocols.base import COMMON, Action, Ballots, Outcome, Protocol, Ruling, is_mirrored, is_vetoed
+from labeling.protocols.base import COMMON, Action, Ballots, Names, Outcome, Protocol, Ruling, is_mirrored, is_vetoed
 from labeling.psychometrics import majority
 
 _ONE = (
@@ -21,6 +21,8 @@ _TWO = (
     Action("both", "Both", "ArrowUp", "answer", (True, True)),
     Action("neither", "Neither", "ArrowDown", "answer", (False, False)),
 )
+SAID = {True: "yes", False: "no", None: "undecided"}
+TRUTHS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 class Verify(Protocol):
@@ -31,6 +33,12 @@ class Verify(Protocol):
     task = "You will look at pictures and say what they contain."
     purpose = (
         "These pictures are where image classifiers disagree most. Your answers show which of them are wrong, and how."
+    )
+    columns = (
+        ("class_a", "index or name of a class asked about"),
+        ("class_b", "of the second class, if any"),
+        ("expected_a", "gold and training: yes or no"),
+        ("expected_b", "of the second class"),
     )
     needs_taxonomy = True
     level = "nominal"
@@ -44,7 +52,7 @@ class Verify(Protocol):
     def shown_order(self, classes: Sequence[int], *, seed: int, person: int, trial: int) -> list[int]:
         return list(reversed(classes)) if is_mirrored(seed=seed, person=person, trial=trial) else list(classes)
 
-    def present(self, order: Sequence[int], names: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def present(self, order: Sequence[int], names: Names) -> dict[str, Any]:
         """The class cards in shown order."""
         cards = [
             {
@@ -92,9 +100,42 @@ class Verify(Protocol):
     def numbers(self, value: Mapping[str, Any]) -> dict[str, float]:
         return {index: float(said) for index, said in value.items() if said is not None}
 
-    def words(self, value: Mapping[str, Any]) -> str:
-        said = {True: "yes", False: "no", None: "undecided"}
-        return ", ".join(f"{index}: {said[answer]}" for index, answer in value.items())
+    def words(self, value: Mapping[str, Any], names: Names = ()) -> str:
+        return ", ".join(f"{_name(int(index), names)}: {SAID[answer]}" for index, answer in value.items())
+
+    def sides(self, order: Sequence[int], names: Names = ()) -> str:
+        return f"{_name(order[0], names)} on the left" if len(order) == 2 else ""
+
+    def described(
+        self, classes: Sequence[int], value: Mapping[str, Any], counts: Mapping[str, Any], names: Names
+    ) -> dict[str, Any]:
+        """``questions``: name, gloss, verdict (None: tied or none) and [yes, no] of each class."""
+        questions = [
+            {
+                "index": index,
+                "name": _name(index, names),
+                "gloss": names[index].get("gloss", ""),
+                "verdict": value.get(str(index)),
+                "counts": counts.get(str(index)),
+            }
+            for index in classes
+        ]
+        return {"questions": questions}
+
+    def expected_posted(self, classes: Sequence[int], fields: Mapping[str, str]) -> dict[str, Any]:
+        return {str(index): fields.get(f"class_{index}") == "yes" for index in classes}
+
+    def listed(self, fields: Mapping[str, str], names: Names) -> tuple[list[int], dict[str, Any] | None]:
+        asked: dict[int, str] = {}
+        for side in ("a", "b"):
+            if text := fields.get(f"class_{side}", ""):
+                asked[_index(text, names)] = fields.get(f"expected_{side}", "").lower()
+        if not any(asked.values()):
+            return sorted(asked), None
+        unknown = next((said for said in asked.values() if said not in TRUTHS), None)
+        if unknown is not None:
+            raise DomainError(f'The expected answer is "{unknown}": it must be yes or no.', field="expected")
+        return sorted(asked), {str(index): TRUTHS[said] for index, said in asked.items()}
 
     def decide(self, classes: Sequence[int], ballots: Ballots, *, overlap: int, cap: int) -> Ruling:
         """Majority per question with veto."""
@@ -117,6 +158,21 @@ class Verify(Protocol):
             n_cannot_tell=n_unable - n_broken,
             n_broken=n_broken,
         )
+
+
+def _name(index: int, names: Names) -> str:
+    return str(names[index]["name"]) if index < len(names) else f"class {index}"
+
+
+def _index(text: str, names: Names) -> int:
+    """A class by its index, or by a name that one class alone has."""
+    if text.isdigit():
+        return int(text)
+    found = [index for index, row in enumerate(names) if text.lower() in {row["name"].lower(), str(row["id"]).lower()}]
+    if len(found) != 1:
+        what = "no class" if not found else "several classes"
+        raise DomainError(f'"{text}" names {what} of the taxonomy: give its index.', field="classes")
+    return found[0]
 
 
 PROTOCOL = Verify()
