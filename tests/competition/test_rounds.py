@@ -10,10 +10,11 @@ from django.utils import timezone
 from accounts.errors import Conflict, DomainError
 from accounts.models import User
 from competition import services
+from competition.kinds.mad.selecting import Masked
+from competition.kinds.mad.standings import evidence_gather
 from competition.models import Competition, Duel, Exhibit, ExhibitRole, Round, RoundState, Snapshot
 from competition.rounds import reserves_promote
-from competition.kinds.mad.selecting import Masked
-from competition.standings import evidence_gather, snapshot_take
+from competition.standings import snapshot_take
 from corpora.models import Corpus
 from jobs.inline import run_all_inline
 from jobs.models import Job, JobState
