@@ -144,7 +144,7 @@ def test_leaderboard_against_a_recount(competition: Competition, researcher: Use
         assert sum(line.score for line in lines) == pytest.approx(0, abs=1e-9)
         assert all(line.low <= line.score <= line.high for line in lines)
     check_matrices(round_, snapshot)
-    assert [line["accuracy"] for line in snapshot.control["entrants"]][0] == 1.0
+    assert snapshot.control["entrants"][0]["accuracy"] == 1.0
     assert snapshot_take(round=round_).pk == snapshot.pk
 
 
