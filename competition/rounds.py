@@ -107,8 +107,11 @@ def _campaign_of(round_: Round) -> Campaign:
                 name=f"{competition}, round {round_.number}",
                 by=competition.created_by,
                 overlap=competition.overlap,
-                **KINDS[competition.kind].campaign_settings(competition),
-                **{"seed": competition.seed, **competition.campaign_options},
+                **{
+                    **KINDS[competition.kind].campaign_settings(competition),
+                    "seed": competition.seed,
+                    **competition.campaign_options,
+                },
             )
             locked.save(update_fields=["campaign"])
             sharing_copy(competition, locked.campaign)

@@ -290,7 +290,7 @@ def test_a_logistic_calibration_is_recorded(
 
 
 @pytest.mark.parametrize(
-    ("settings", "field", "says"),
+    ("given", "field", "says"),
     [
         ({"options": {"levels": 0}}, "levels", "greater than or equal to 1"),
         ({"options": {"half_width": -1.0}}, "half_width", "greater than 0"),
@@ -301,10 +301,10 @@ def test_a_logistic_calibration_is_recorded(
     ],
 )
 def test_bad_settings_name_the_field(
-    corpus: Corpus, versions: list[Version], researcher: User, settings: dict[str, Any], field: str, says: str
+    corpus: Corpus, versions: list[Version], researcher: User, given: dict[str, Any], field: str, says: str
 ) -> None:
     with pytest.raises(DomainError) as caught:
-        make_gmad(corpus, versions, by=researcher, **settings)
+        make_gmad(corpus, versions, by=researcher, **given)
     assert caught.value.field == field
     assert says in str(caught.value)
 
