@@ -76,6 +76,12 @@ class Limits:
             return np.zeros(len(rows), np.uint64)
         return pick_rows(self.hashes, rows).astype(np.uint64)
 
+    def block(self, start: int, stop: int) -> tuple[IntArray, npt.NDArray[np.uint64]]:
+        """Source and perceptual hash of the rows start..stop; as `group` and `hash` where there are none."""
+        groups = np.full(stop - start, _NO_GROUPS) if self.groups is None else self.groups[start:stop]
+        hashes = np.zeros(stop - start) if self.hashes is None else self.hashes[start:stop]
+        return np.ascontiguousarray(groups, np.int64), np.ascontiguousarray(hashes, np.uint64)
+
     def alike(self, first: IntArray, second: IntArray) -> BoolArray:
         """(n,) whether the rows of each pair are one image, of one source, or near-duplicates."""
         group = self.group(first)
@@ -141,9 +147,12 @@ class _Shown:
 
     exhibits: set[tuple[int, int]] = field(default_factory=set)
     exhibits_of: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    full: list[int] = field(default_factory=list)  # images at their cap
+    groups: set[int] = field(default_factory=set)  # sources of the images shown
+    full: set[int] = field(default_factory=set)  # images at their cap
     full_exhibits: dict[tuple[int, int], FloatArray] = field(default_factory=dict)  # that show one: (2, M) scores
     images: Images = field(default_factory=lambda: _no_images())
+    closed: BoolArray | None = None  # see `_closed`
+    n_closed: int = 0  # images that `closed` knows of
 
 
 def choose_plainly(pool: kernels.Pool, asked: BoolArray) -> Choice:
@@ -229,12 +238,14 @@ def _bounds(near: Candidates, open_near: BoolArray, far: Candidates, open_far: B
 def _open(images: Images, limits: Limits, shown: _Shown, own: Images) -> BoolArray:
     """(n,) which images a new exhibit of a cell may show."""
     closed = kernels.alike_any(*images, *own, limits.radius, True)
-    if limits.cap is not None:
-        closed |= np.isin(images.row, np.array(shown.full, np.int64))
+    rows = images.row.tolist()
     if limits.everywhere:
-        closed |= kernels.alike_any(*images, *shown.images, limits.radius, False) & ~np.isin(
-            images.row, shown.images.row
-        )
+        alike = np.array([group in shown.groups for group in images.group.tolist()], np.bool_)
+        if limits.radius >= 0:
+            kernels.close_alike(alike, *images[1:], np.empty(0, np.int64), shown.images.hash, limits.radius)
+        closed |= alike & np.array([row not in shown.exhibits_of for row in rows], np.bool_)
+    if shown.full:
+        closed |= np.array([row in shown.full for row in rows], np.bool_)
     return ~closed
 
 
@@ -250,52 +261,66 @@ def _read_again(
 ) -> tuple[Candidates, Candidates]:
     """The first `room` open lows and highs of a cell, only the first of one source and hash."""
     defender, k, attacker = cell
-    low, high = source.levels.low[defender, k], source.levels.high[defender, k]
-    ends = [_Nearest(limits, room), _Nearest(limits, room)]
+    low, high = (source.kind.type(ends[defender, k]) for ends in (source.levels.low, source.levels.high))
+    closed = _closed(source, limits, shown)
+    lows, highs = _End(limits, own, room), _End(limits, own, room)
+    found = np.empty(min(source.block_rows, source.n_rows), np.int64)
     for start, stop in blocks(source.n_rows, source.block_rows):
-        level = np.asarray(source.columns[defender][start:stop], source.kind)
-        scores = np.asarray(source.columns[attacker][start:stop], source.kind)
-        inside = np.flatnonzero((level >= low) & (level <= high) & (scores == scores))
-        for end, sign in zip(ends, (1, -1), strict=True):
-            end.offer(sign * scores[inside], inside + start, lambda images: _open(images, limits, shown, own))
-    lows, highs = (end.candidates() for end in ends)
-    return lows, highs._replace(score=-highs.score)
+        level = np.ascontiguousarray(source.columns[defender][start:stop], source.kind)
+        scores = np.ascontiguousarray(source.columns[attacker][start:stop], source.kind)
+        least, most = source.kind.type(lows.limit), source.kind.type(-highs.limit)
+        places = found[: kernels.beyond(level, scores, low, high, closed[start:stop], least, most, found)]
+        lows.offer(scores[places], places + start)
+        highs.offer(-scores[places], places + start)
+    return lows.candidates(), highs.candidates()._replace(score=-highs.score)
 
 
-class _Nearest:
+class _End:
     """The smallest scores offered so far, in order; of images of one source and hash only the first."""
 
-    def __init__(self, limits: Limits, room: int) -> None:
-        self.limits, self.room = limits, room
+    def __init__(self, limits: Limits, own: Images, room: int) -> None:
+        self.limits, self.own, self.room = limits, own, room
         self.score: npt.NDArray[Any] = np.empty(0)
         self.images = _no_images()
         self.complete = True
 
-    def offer(self, score: npt.NDArray[Any], row: IntArray, is_open: Callable[[Images], BoolArray]) -> None:
-        """Rows behind all those offered before."""
-        if len(self.score) == self.room:
-            near = score < self.score[-1]
-            self.complete &= bool(near.all())
-            score, row = score[near], row[near]
-        images = _images(self.limits, row)
-        fine = is_open(images)
-        score = np.concatenate([self.score, score[fine]])
+    @property
+    def limit(self) -> float:
+        """What a score must be below to be kept."""
+        return float(self.score[-1]) if len(self.score) == self.room else np.inf
+
+    def offer(self, score: npt.NDArray[Any], row: IntArray) -> None:
+        """Rows behind all those offered before; a row that `limit` kept from being offered is missed nonetheless."""
+        near = score < self.limit
+        self.complete &= bool(near.all()) and len(self.score) < self.room
+        images = _images(self.limits, row[near])
+        fine = ~kernels.alike_any(*images, *self.own, self.limits.radius, True)
+        score = np.concatenate([self.score, score[near][fine]])
         images = self.images.and_more(images.take(fine))
         order = np.argsort(score, kind="stable")
-        order = order[_first_of_kind(images.take(order), self.limits)]
-        self.complete &= len(order) <= self.room
-        order = order[: self.room]
-        self.score, self.images = score[order], images.take(order)
+        picked = np.empty(self.room, np.int64)
+        n = kernels.first_of_kind(order, images.group, images.hash, self.limits.radius, picked)
+        self.complete &= n < self.room or n == len(order)
+        self.score, self.images = score[picked[:n]], images.take(picked[:n])
 
     def candidates(self) -> Candidates:
         return Candidates(self.score, self.images, self.complete)
 
 
-def _first_of_kind(images: Images, limits: Limits) -> IntArray:
-    """Places of images before which none of the same source and hash stands; images with neither are all of a kind."""
-    single = (images.group < 0) & (limits.radius < 0)
-    key = np.column_stack([images.group, images.hash.view(np.int64), np.where(single, images.row, -1)])
-    return np.sort(np.unique(key, axis=0, return_index=True)[1])
+def _closed(source: Source, limits: Limits, shown: _Shown) -> BoolArray:
+    """(n_rows,) which rows no new exhibit may show, whatever the cell; what was shown since the last time is added."""
+    if shown.closed is None:
+        shown.closed = np.zeros(source.n_rows, np.bool_)
+    new = shown.images.take(np.arange(shown.n_closed, len(shown.images.row)))
+    if limits.everywhere and len(new.row):
+        groups = np.unique(new.group)
+        for start, stop in blocks(source.n_rows, source.block_rows):
+            block = limits.block(start, stop)
+            kernels.close_alike(shown.closed[start:stop], *block, groups, new.hash, limits.radius)
+    shown.n_closed = len(shown.images.row)
+    shown.closed[shown.images.row] = False
+    shown.closed[list(shown.full)] = True
+    return shown.closed
 
 
 def _exhibit_again(
@@ -332,9 +357,11 @@ def _show(source: Source, limits: Limits, shown: _Shown, one: int, other: int) -
         of_row = shown.exhibits_of.setdefault(row, [])
         of_row.append(pair)
         if len(of_row) == 1:
-            shown.images = shown.images.and_more(_images(limits, np.array([row])))
+            image = _images(limits, np.array([row]))
+            shown.images = shown.images.and_more(image)
+            shown.groups |= set(image.group[image.group >= 0].tolist())
         if len(of_row) == limits.cap:
-            shown.full.append(row)
+            shown.full.add(row)
         if limits.cap is not None and len(of_row) >= limits.cap:
             shown.full_exhibits |= {some: _all_say(source, some) for some in of_row if some not in shown.full_exhibits}
 

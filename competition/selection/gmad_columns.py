@@ -86,12 +86,13 @@ def order_statistics(
     known = 0
     while known < bits:
         width = min(kernels.DIGIT_BITS, bits - known)
-        shift = bits - known - width
         prefixes, which = np.unique(prefix, return_inverse=True)
+        first = prefixes >> np.uint64(max(0, known - kernels.DIGIT_BITS))
+        starts = np.searchsorted(first, np.arange((1 << kernels.DIGIT_BITS) + 1, dtype=np.uint64))
         counts = np.zeros((len(prefixes), 1 << kernels.DIGIT_BITS), np.int64)
         for start, stop in blocks(len(column), block_rows):
             block = np.ascontiguousarray(column[start:stop], dtype=kind)
-            kernels.count_digits(_keys(block[block == block]), known, shift, width, prefixes, counts)
+            kernels.count_digits(_keys(block[block == block]), bits, known, width, prefixes, starts, counts)
         ends = counts.cumsum(axis=1)
         digit = np.array([np.searchsorted(ends[p], r, side="right") for p, r in zip(which, rest, strict=True)])
         rest -= ends[which, digit] - counts[which, digit]

@@ -137,21 +137,31 @@ def take_members(
 
 
 @njit(cache=True, nogil=True)
-def count_digits(keys: Array, known: Number, shift: Number, width: Number, prefixes: Array, counts: Array) -> None:
+def count_digits(
+    keys: Array, bits: Number, known: Number, width: Number, prefixes: Array, starts: Array, counts: Array
+) -> None:
     """Count the next digit of every key whose first `known` bits are one of the prefixes.
 
-    keys: (n,) uint64; the digit is the `width` bits above the lowest `shift`; prefixes: (p,) uint64, rising; counts:
-    (p, 2 ** DIGIT_BITS), +=.
+    keys: (n,) uint64 of `bits` bits; the digit is the next `width` bits; prefixes: (p,) uint64, rising; starts:
+    (2 ** DIGIT_BITS + 1,) where the prefixes with each first digit start; counts: (p, 2 ** DIGIT_BITS), +=.
     """
     mask = np.uint64((1 << width) - 1)
+    shift = np.uint64(bits - known - width)
     for key in keys:
-        at = 0
+        at = np.int64(0)
         if known > 0:
-            prefix = key >> np.uint64(shift + width)
-            at = np.searchsorted(prefixes, prefix)
-            if at == len(prefixes) or prefixes[at] != prefix:
+            prefix = key >> np.uint64(bits - known)
+            first = np.int64(key >> np.uint64(bits - DIGIT_BITS))
+            at, stop = starts[first], starts[first + 1]
+            while stop - at > 1:
+                middle = (at + stop) // 2
+                if prefixes[middle] <= prefix:
+                    at = middle
+                else:
+                    stop = middle
+            if at == stop or prefixes[at] != prefix:
                 continue
-        counts[at, np.int64((key >> np.uint64(shift)) & mask)] += 1
+        counts[at, np.int64((key >> shift) & mask)] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -231,10 +241,68 @@ def _alike(
     """Whether two images are one, of one source, or near-duplicates."""
     if row == other_row or (group >= 0 and group == other_group):
         return True
-    if radius < 0:
-        return False
-    bits, left = 0, hash_ ^ other_hash
-    while left:
-        left &= left - np.uint64(1)
-        bits += 1
-    return bits <= radius
+    return radius >= 0 and _bits(hash_ ^ other_hash) <= radius
+
+
+@njit(cache=True, nogil=True)
+def beyond(
+    level: Array, scores: Array, low: Number, high: Number, closed: Array, least: Number, most: Number, found: Array
+) -> Any:
+    """Places of the open members of a level whose score is below `least` or above `most`: found[: the result].
+
+    level, scores: (n,) of the defender and of the attacker; closed: (n,) bool.
+    """
+    n = 0
+    for r in range(len(level)):
+        if low <= level[r] <= high and (scores[r] < least or scores[r] > most) and not closed[r]:
+            found[n] = r
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def first_of_kind(order: Array, group: Array, hash_: Array, radius: Number, picked: Array) -> Any:
+    """The first in an order of each source and hash, until `picked` is full: picked[: the result].
+
+    Images with neither a source nor a hash in use are all of a kind of their own.
+    """
+    n = 0
+    for at in order:
+        if n == len(picked):
+            break
+        fresh = True
+        if group[at] >= 0 or radius >= 0:
+            for other in picked[:n]:
+                if group[other] == group[at] and hash_[other] == hash_[at]:
+                    fresh = False
+                    break
+        if fresh:
+            picked[n] = at
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def close_alike(closed: Array, group: Array, hash_: Array, groups: Array, hashes: Array, radius: Number) -> None:
+    """Mark in closed (n,) the rows of one of some sources (rising), or with a hash near one of some hashes."""
+    for r in range(len(closed)):
+        if closed[r]:
+            continue
+        if group[r] >= 0:
+            at = np.searchsorted(groups, group[r])
+            closed[r] = at < len(groups) and groups[at] == group[r]
+        if radius >= 0:
+            for other in hashes:
+                if closed[r]:
+                    break
+                closed[r] = _bits(hash_[r] ^ other) <= radius
+
+
+@njit(cache=True, nogil=True)
+def _bits(number: Number) -> Any:
+    """How many bits of an unsigned number are set."""
+    n = 0
+    while number:
+        number &= number - np.uint64(1)
+        n += 1
+    return n
