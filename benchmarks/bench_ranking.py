@@ -24,8 +24,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.report import markdown_table, write_section
-from competition.ranking.pairwise import rank_votes
 from competition.ranking.perron import answer_counts, rank_judgements
+from labeling.psychometrics.pairwise import rank_votes
 
 MODELS = 50
 JUDGEMENTS = 100_000
@@ -186,7 +186,7 @@ def run() -> str:
             markdown_table(["leaderboard", "seconds", "times as long", "measured"], rows),
             "The MAD replicates draw images within duels and annotators within images; that two-level draw is one "
             "multinomial draw per duel (`competition/ranking/bootstrap.py`). The pairwise replicates draw whole "
-            "persons; all likelihoods are solved together (`competition/ranking/pairwise.py`). Two rivals are given "
+            "persons; all likelihoods are solved together (`labeling/psychometrics/pairwise.py`). Two rivals are given "
             "the votes already summed by pair, which is most of what there is to gain over a row per vote; against "
             "these the gain left is that of solving together.",
         ]

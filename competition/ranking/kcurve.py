@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 
-from competition.ranking.bootstrap import rank_ranges
 from competition.ranking.matrices import FloatArray, IntArray, Mode, RankingError
 from competition.ranking.perron import Standing, rank_judgements, ranks
 from labeling.psychometrics.intervals import wilson
+from labeling.psychometrics.ranks import rank_ranges
 
 STEP = 5
 

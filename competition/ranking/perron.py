@@ -11,15 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from competition.ranking.bootstrap import (
-    Duels,
-    bootstrap_scores,
-    centred,
-    collect_duels,
-    percentile_intervals,
-    rank_ranges,
-    redrawn_verdicts,
-)
+from competition.ranking.bootstrap import Duels, bootstrap_scores, centred, collect_duels, redrawn_verdicts
 from competition.ranking.cases import Cases, count_cases
 from competition.ranking.matrices import (
     BoolArray,
@@ -35,6 +27,7 @@ from competition.ranking.matrices import (
     duel_ratio,
     perron_vectors,
 )
+from labeling.psychometrics.ranks import percentile_intervals, rank_ranges
 
 DEFAULT_REPLICATES = 1000
 

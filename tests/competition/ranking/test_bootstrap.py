@@ -5,14 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from competition.ranking.bootstrap import (
-    bootstrap_scores,
-    centred,
-    collect_duels,
-    percentile_intervals,
-    rank_ranges,
-    redrawn_verdicts,
-)
+from competition.ranking.bootstrap import bootstrap_scores, centred, collect_duels, redrawn_verdicts
 from competition.ranking.matrices import RankingError
 from competition.ranking.perron import rank_judgements
 
@@ -97,23 +90,6 @@ def test_replicates_are_centred_on_the_scores():
     np.testing.assert_allclose(np.exp(np.log(moved).mean(axis=0)), [0.4, 0.6])
     np.testing.assert_allclose(moved[0] / moved[1], replicates[0] / replicates[1])
     assert centred(np.empty((0, 2)), np.array([0.4, 0.6])).shape == (0, 2)
-
-
-def test_percentiles():
-    low, high = percentile_intervals(np.arange(101.0)[:, None], level=0.9)
-    assert (low[0], high[0]) == pytest.approx((5, 95))
-
-
-def test_rank_ranges_count_intervals_entirely_above_and_below():
-    low, high = np.array([0.5, 0.3, 0.35, 0.1]), np.array([0.7, 0.4, 0.5, 0.2])
-    best, worst = rank_ranges(low, high)
-    assert best.tolist() == [1, 2, 1, 4]
-    assert worst.tolist() == [2, 3, 3, 4]
-    best, worst = rank_ranges(low, high, component=np.array([0, 0, 0, 1]))
-    assert best.tolist() == [1, 2, 1, 1]
-    assert worst.tolist() == [3, 4, 4, 4]
-    best, worst = rank_ranges(np.full(3, np.nan), np.full(3, np.nan))
-    assert (best.tolist(), worst.tolist()) == ([1, 1, 1], [3, 3, 3])
 
 
 def test_published_ratio_refuses_replicates_without_a_ratio():
