@@ -18,14 +18,17 @@ from models_zoo.services import version_recheck
 
 @admin.register(Model)
 class ZooModelAdmin(SimpleHistoryAdmin, SharedAdmin):
-    """Cards. The label space is chosen once: versions are checked against it."""
+    """Cards. Task, label space and direction are chosen once: versions are checked against them."""
 
     list_display = ["name", "task", "taxonomy", "licence", "is_public", "created_by", "created_at"]
     list_filter = ["task", "is_public"]
     list_select_related = ["taxonomy", "created_by"]
     search_fields = ["name", "description"]
     history_list_display = ["licence", "is_public"]
-    fields = ["name", "task", "taxonomy", "description", "licence", "source_url", "is_public"]
+    fields = [
+        "name", "task", "taxonomy", "higher_is_better", "score_low", "score_high", "description", "licence",
+        "source_url", "is_public",
+    ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         models: Any = super().get_queryset(request)
@@ -33,7 +36,7 @@ class ZooModelAdmin(SimpleHistoryAdmin, SharedAdmin):
         return found
 
     def get_readonly_fields(self, request: HttpRequest, obj: DjangoModel | None = None) -> list[str]:
-        return ["taxonomy"] if obj else []
+        return ["task", "taxonomy", "higher_is_better"] if obj else []
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> type[ModelForm]:
         form: type[ModelForm] = super().get_form(request, obj, change, **kwargs)
@@ -78,7 +81,7 @@ class VersionAdmin(LookedAt):
         "created_by",
         "created_at",
     ]
-    list_filter = ["state", "kind"]
+    list_filter = ["state", "kind", "model__task"]
     list_select_related = ["model", "created_by"]
     search_fields = ["model__name", "label", "architecture"]
     actions = ["recheck"]
@@ -94,7 +97,7 @@ class VersionAdmin(LookedAt):
 
 @admin.register(Scores)
 class ScoresAdmin(LookedAt):
-    list_display = ["version", "corpus", "state", "accuracy", "n_missing", "images_per_second", "completed_at"]
-    list_filter = ["state"]
+    list_display = ["version", "corpus", "state", "accuracy", "srcc", "n_missing", "images_per_second", "completed_at"]
+    list_filter = ["state", "version__model__task"]
     list_select_related = ["version__model", "corpus"]
     search_fields = ["version__model__name", "version__label", "corpus__name"]

@@ -29,17 +29,19 @@ def _user(request: Request) -> User:
 
 
 class ModelSerializer(serializers.ModelSerializer[Model]):
-    taxonomy = serializers.PrimaryKeyRelatedField(queryset=Taxonomy.objects.light())
-    taxonomy_name = serializers.CharField(source="taxonomy.name", read_only=True)
+    taxonomy = serializers.PrimaryKeyRelatedField(
+        queryset=Taxonomy.objects.light(), required=False, allow_null=True, help_text="Of a classifier: its label space"
+    )
+    taxonomy_name = serializers.CharField(source="taxonomy.name", read_only=True, allow_null=True, default=None)
     created_by: serializers.StringRelatedField[Model] = serializers.StringRelatedField(read_only=True)
 
     class Meta:
         model = Model
         fields = [
-            "id", "name", "task", "taxonomy", "taxonomy_name", "description", "licence", "source_url", "is_public",
-            "created_by", "created_at",
+            "id", "name", "task", "taxonomy", "taxonomy_name", "higher_is_better", "score_low", "score_high",
+            "description", "licence", "source_url", "is_public", "created_by", "created_at",
         ]  # fmt: skip
-        read_only_fields = ["task", "created_at"]
+        read_only_fields = ["created_at"]
         extra_kwargs: ClassVar[dict[str, Any]] = {"name": {"validators": []}}  # the service says it better
 
 
@@ -51,6 +53,8 @@ class ModelChangeSerializer(serializers.Serializer[Model]):
     licence = serializers.CharField(max_length=120, required=False, allow_blank=True)
     source_url = serializers.CharField(max_length=500, required=False, allow_blank=True)
     is_public = serializers.BooleanField(required=False)
+    score_low = serializers.FloatField(required=False, allow_null=True)
+    score_high = serializers.FloatField(required=False, allow_null=True)
 
 
 class VersionSerializer(serializers.ModelSerializer[Version]):
@@ -68,7 +72,10 @@ class VersionSerializer(serializers.ModelSerializer[Version]):
 
 
 class VersionAddSerializer(serializers.Serializer[Version]):
-    """A new version; JSON with ``path``, or a multipart form with ``file`` (nested values as JSON texts)."""
+    """A new version; JSON with ``path``, or a multipart form with ``file`` (nested values as JSON texts).
+
+    A measure (kind metric, ``architecture`` is its name) that takes no parameters has neither.
+    """
 
     model = serializers.PrimaryKeyRelatedField(queryset=Model.objects.all())
     label = serializers.CharField(max_length=60)  # type: ignore[assignment]  # hides the field's own, unused label
@@ -96,7 +103,8 @@ class VersionAddSerializer(serializers.Serializer[Version]):
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if bool(attrs.get("file")) == bool(attrs.get("path")):
+        n_given = bool(attrs.get("file")) + bool(attrs.get("path"))
+        if n_given > 1 or (n_given == 0 and attrs["kind"] != VersionKind.METRIC):
             raise serializers.ValidationError({"file": "Give one of file and path."})
         return attrs
 
@@ -109,7 +117,7 @@ class ScoresSerializer(serializers.ModelSerializer[Scores]):
         model = Scores
         fields = [
             "id", "version", "version_name", "corpus", "corpus_name", "state", "has_confidence", "n_missing",
-            "accuracy", "images_per_second", "summary", "digest", "created_at", "completed_at",
+            "accuracy", "srcc", "krcc", "images_per_second", "summary", "digest", "created_at", "completed_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -141,12 +149,14 @@ class ModelViewSet(
         return found
 
     def perform_create(self, serializer: Any) -> None:
-        require_view(_user(self.request), serializer.validated_data["taxonomy"])
+        taxonomy = serializer.validated_data.get("taxonomy")
+        if taxonomy is not None:
+            require_view(_user(self.request), taxonomy)
         serializer.instance = services.model_create(by=_user(self.request), **serializer.validated_data)
 
     @extend_schema(request=ModelChangeSerializer, responses=ModelSerializer)
     def partial_update(self, request: Request, pk: Any = None) -> Response:
-        """Change what the card says; the label space stays."""
+        """Change what the card says; task, label space and direction stay."""
         change = ModelChangeSerializer(data=request.data)
         change.is_valid(raise_exception=True)
         model = services.model_update(model=self.get_object(), by=_user(request), **change.validated_data)
@@ -214,7 +224,7 @@ class ScoresViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     @extend_schema(responses={(200, "text/csv"): OpenApiTypes.STR})
     @action(detail=True, methods=["get"])
     def predictions(self, request: Request, pk: Any = None) -> StreamingHttpResponse:
-        """The predictions as CSV: path, class and confidence per image; rows that could not be decoded are left out."""
+        """The predictions as CSV: per image path, class and confidence, or path and score; others are left out."""
         scores = self.get_object()
         return csv_response(scores)
 

@@ -4,14 +4,16 @@ import math
 from typing import Any
 
 from models_zoo.adapters.spec import Preprocessing
-from models_zoo.models import Scores, Version, VersionKind
+from models_zoo.models import Scores, Task, Version, VersionKind
 from models_zoo.presets import describe
+from models_zoo.templatetags.zoo import scale_end
 
 CLASSES_SHOWN = 25
 ROW = 24
 LABEL, BAR, TAIL = 150, 360, 60
 SIDE = 260  # of the square in which calibration is drawn
 MARGIN_LEFT, MARGIN_TOP = 52, 14
+MEMORY = {Task.CLASSIFICATION: "Memory, 8 images at once", Task.QUALITY: "Memory, one image"}
 Z_95 = 1.959963984540054
 
 
@@ -150,17 +152,28 @@ def _facts(version: Version) -> dict[str, str]:
         "Parameters": (version.parameters, "{:,}"),
         "MACs per image": (version.macs, "{:,}"),
         "CPU time per image": (version.milliseconds, "{:.2f} ms"),
-        "Memory, 8 images at once": (version.megabytes, "{:,.1f} MB"),
+        MEMORY[Task(version.model.task)]: (version.megabytes, "{:,.1f} MB"),
     }
     steps = [] if version.kind == VersionKind.PREDICTIONS else describe(Preprocessing.from_dict(version.preprocessing))
     return {
         "Kind": version.get_kind_display(),
         "State": version.get_state_display(),
-        "Label space": str(version.model.taxonomy),
+        **_meaning(version),
         "Architecture": version.architecture or "—",
         "Input": "; ".join(f"{what}: {how}" for what, how in steps) or "—",
         "Outputs": version.get_outputs_display() if steps else "—",
         **{name: "—" if value is None else shape.format(value) for name, (value, shape) in measured.items()},
         "Licence": version.model.licence or "not given",
-        "File": f"{version.size_bytes / 2**20:,.2f} MB, sha256 {version.sha256[:12]}…",
+        "File": f"{version.size_bytes / 2**20:,.2f} MB, sha256 {version.sha256[:12]}…" if version.file else "—",
+    }
+
+
+def _meaning(version: Version) -> dict[str, str]:
+    """What its answers are: classes of a label space, or scores of a direction and a range."""
+    model = version.model
+    if model.task == Task.CLASSIFICATION:
+        return {"Label space": str(model.taxonomy)}
+    return {
+        "Direction": "higher is better" if model.higher_is_better else "lower is better",
+        "Range": f"{scale_end(model.score_low)} to {scale_end(model.score_high)}",
     }

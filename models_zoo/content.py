@@ -28,9 +28,11 @@ class Format:
     kinds: tuple[VersionKind, ...]
 
 
-SAFETENSORS = Format("safetensors file", ".safetensors", (VersionKind.TORCH,))
+SAFETENSORS = Format("safetensors file", ".safetensors", (VersionKind.TORCH, VersionKind.METRIC))
 TORCH_ZIP = Format("torch checkpoint", ".pt", (VersionKind.TORCH,))
 TORCH_LEGACY = Format("torch checkpoint (old layout)", ".pth", (VersionKind.TORCH,))
+NUMPY = Format("NumPy array", ".npy", (VersionKind.PREDICTIONS,))
+NUMPY_ARCHIVE = Format("NumPy archive", ".npz", (VersionKind.METRIC,))
 EXPORTED = Format("torch.export program", ".pt2", (VersionKind.EXPORT,))
 ONNX = Format("ONNX model", ".onnx", (VersionKind.ONNX,))
 CSV = Format("CSV table", ".csv", (VersionKind.PREDICTIONS,))
@@ -40,7 +42,9 @@ WANTED = {
     VersionKind.TORCH: "a .safetensors file or a state dict saved by torch.save",
     VersionKind.ONNX: "an .onnx file",
     VersionKind.EXPORT: "a .pt2 file saved by torch.export.save",
-    VersionKind.PREDICTIONS: "a CSV or Parquet file with the columns path (or row), class and, if known, confidence",
+    VersionKind.PREDICTIONS: "a CSV or Parquet file with the columns path (or row), class and, if known, confidence; "
+    "or path (or row) and score, or one score per row as .npy",
+    VersionKind.METRIC: "the measure's parameters, an .npz file or, of LPIPS, a .safetensors file",
 }
 
 
@@ -85,6 +89,8 @@ def format_identify(path: Path) -> Format | str:
             return SAFETENSORS
         if _is_pickle(head):
             return "is a plain pickle, which can run code when it is opened"
+        if head.startswith(b"\x93NUMPY"):
+            return NUMPY
         if head.startswith(b"\x89HDF"):
             return "is an HDF5 (Keras) file, which no adapter reads"
         if _is_onnx(file, size):
@@ -101,6 +107,8 @@ def _identify_zip(path: Path) -> Format | str:
     if sum(entry.file_size for entry in entries) > UNPACKED_LIMIT:
         return f"unpacks to more than {UNPACKED_LIMIT // 2**30} GiB"
     names = {entry.filename.split("/", 1)[-1] for entry in entries}
+    if entries and all(entry.filename.endswith(".npy") for entry in entries):
+        return NUMPY_ARCHIVE
     if "archive_format" in names or "serialized_exported_program.json" in {entry.filename for entry in entries}:
         return EXPORTED
     if "constants.pkl" in names:

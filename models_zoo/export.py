@@ -1,4 +1,4 @@
-"""Scores as a predictions file: ``path,class[,confidence]``, a row per image that could be decoded, in corpus order."""
+"""Scores as a predictions file: ``path,class[,confidence]`` or ``path,score``, a row per scored image, in order."""
 
 import csv
 import io
@@ -13,8 +13,8 @@ from accounts.errors import DomainError
 from corpora.files import written_whole
 from corpora.reading import manifest_of
 from models_zoo.engine.scores import missing_class
-from models_zoo.models import Scores
-from models_zoo.reading import score_columns
+from models_zoo.models import Scores, Task
+from models_zoo.reading import quality_column, score_columns
 
 BATCH = 8_192
 
@@ -42,11 +42,25 @@ def prediction_tables(
         start += len(names)
 
 
+def quality_tables(paths: Iterable[list[str]], values: np.ndarray) -> Iterator[pa.Table]:
+    """Tables of path and score; rows without a score are left out. values: (n,) float32, NaN where there is none"""
+    start = 0
+    for names in paths:
+        part = np.asarray(values[start : start + len(names)])
+        kept = np.flatnonzero(~np.isnan(part))
+        yield pa.table(
+            {"path": pa.array(names, pa.string()).take(pa.array(kept)), "score": pa.array(part[kept], pa.float32())}
+        )
+        start += len(names)
+
+
 def scores_tables(scores: Scores) -> Iterator[pa.Table]:
     """Complete scores of a corpus as tables. Raises DomainError while they are incomplete."""
-    classes, confidences = score_columns(scores)
+    is_quality = scores.version.model.task == Task.QUALITY
+    columns = (quality_column(scores),) if is_quality else score_columns(scores)
     batches = manifest_of(scores.corpus).batches(["path"])
-    return prediction_tables((batch.column(0).to_pylist() for batch in batches), classes, confidences)
+    paths = (batch.column(0).to_pylist() for batch in batches)
+    return quality_tables(paths, *columns) if is_quality else prediction_tables(paths, *columns)
 
 
 def prediction_lines(scores: Scores) -> Iterator[str]:
@@ -55,7 +69,7 @@ def prediction_lines(scores: Scores) -> Iterator[str]:
 
 
 def csv_pieces(tables: Iterable[pa.Table]) -> Iterator[str]:
-    """Tables as one CSV text, header first; confidences with the digits that make a float32 exact."""
+    """Tables as one CSV text, header first; confidences and scores with the digits that make a float32 exact."""
     header: list[str] = []
     for table in tables:
         buffer = io.StringIO()

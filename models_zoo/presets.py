@@ -1,6 +1,6 @@
 """Named ways to prepare an image, so that nobody types six numbers for the usual case."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models_zoo.adapters.spec import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
@@ -14,9 +14,12 @@ CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 @dataclass(frozen=True)
 class Preset:
+    """`task`: what sort of model it is for."""
+
     key: str
     label: str
     preprocessing: Preprocessing
+    task: str = "classification"
 
 
 PRESETS = (
@@ -53,13 +56,32 @@ PRESETS = (
     Preset("unit-32", "32 x 32 in 0..1, not normalised", Preprocessing(resize=32, crop=32)),
     Preset("grey-28", "28 x 28 grey in 0..1", Preprocessing(resize=28, crop=28, channels="grey")),
     Preset("unit", "As it is, in 0..1", Preprocessing()),
+    Preset(
+        "whole-imagenet",
+        "Whole image, ImageNet mean/std: most quality networks",
+        Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        "quality",
+    ),
+    Preset(
+        "whole-imagenet-384",
+        "Whole image, shorter side 384, ImageNet mean/std",
+        Preprocessing(resize=384, interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        "quality",
+    ),
+    Preset("whole-unit", "Whole image, in 0..1", Preprocessing(), "quality"),
+    Preset("whole-grey", "Whole image, grey in 0..1: CNNIQA", Preprocessing(channels="grey"), "quality"),
 )
 PRESETS_BY_KEY = {preset.key: preset for preset in PRESETS}
 
 
-def preset_of(preprocessing: Preprocessing) -> Preset | None:
-    """The preset that equals a preprocessing, if any."""
-    return next((preset for preset in PRESETS if preset.preprocessing == preprocessing), None)
+def presets_for(task: str) -> list[Preset]:
+    return [preset for preset in PRESETS if preset.task == task]
+
+
+def preset_of(preprocessing: Preprocessing, task: str = "classification") -> Preset | None:
+    """The preset of a task that equals a preprocessing, whatever its limit to the longer side; if any."""
+    plain = replace(preprocessing, long_side=None)
+    return next((preset for preset in presets_for(task) if preset.preprocessing == plain), None)
 
 
 def describe(preprocessing: Preprocessing) -> list[tuple[str, str]]:
@@ -68,6 +90,8 @@ def describe(preprocessing: Preprocessing) -> list[tuple[str, str]]:
     if preprocessing.resize is not None:
         side = "shorter side" if preprocessing.resize_mode == "shorter" else "both sides"
         steps.append(("Resize", f"{side} to {preprocessing.resize} px, {preprocessing.interpolation}"))
+    if preprocessing.long_side is not None:
+        steps.append(("Limit", f"longer side to {preprocessing.long_side:,} px where it exceeds that, aspect kept"))
     if preprocessing.crop is not None:
         steps.append(("Crop", f"central {preprocessing.crop} × {preprocessing.crop} px"))
     colours = {"rgb": "red, green, blue", "bgr": "blue, green, red", "grey": "one channel, ITU-R 601 luma"}

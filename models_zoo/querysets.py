@@ -34,7 +34,7 @@ class ModelQuerySet(SharedQuerySet):
         """Adds what a list shows of each model.
 
         ``n_versions``, ``n_verified``; ``parameters``, ``macs``, ``milliseconds`` of its newest verified version; and
-        ``best_accuracy`` of any of its versions on ``corpus`` (empty without one).
+        ``best_accuracy`` and ``best_srcc`` of any of its versions on ``corpus`` (empty without one).
         """
         versions = apps.get_model("models_zoo.Version").objects.filter(model=OuterRef("pk"))
         newest = versions.filter(state="verified").order_by("-id")
@@ -44,9 +44,13 @@ class ModelQuerySet(SharedQuerySet):
             **{column: Subquery(newest.values(column)[:1]) for column in SUMMARY_COLUMNS},
         )
         if corpus is None:
-            return rows.annotate(best_accuracy=models.Value(None, output_field=models.FloatField(null=True)))
+            nothing = models.Value(None, output_field=models.FloatField(null=True))
+            return rows.annotate(best_accuracy=nothing, best_srcc=nothing)
         on_corpus = Q(versions__scores__corpus=corpus, versions__scores__state="complete")
-        return rows.annotate(best_accuracy=Max("versions__scores__accuracy", filter=on_corpus))
+        return rows.annotate(
+            best_accuracy=Max("versions__scores__accuracy", filter=on_corpus),
+            best_srcc=Max("versions__scores__srcc", filter=on_corpus),
+        )
 
 
 class VersionQuerySet(models.QuerySet[Any]):

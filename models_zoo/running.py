@@ -24,6 +24,7 @@ from models_zoo.engine.scores import ScoreStore
 from models_zoo.models import Scores, ScoresState, Task, Version, VersionKind, VersionState
 from models_zoo.reading import class_names, version_spec
 from models_zoo.summaries import REASONS_KEPT, opinion_summarise, quality_summarise, scores_summarise
+from models_zoo.templatetags.zoo import scale_end
 
 if TYPE_CHECKING:
     from jobs.context import JobContext
@@ -121,7 +122,7 @@ def _notes_of_scores(scores: Scores) -> list[str]:
             f"gives no score to {summary['n_missing']:,} of {scores.corpus.n_rows:,} images: they are left out"
         )
     if summary.get("n_outside"):
-        ends = f"{_end(model.score_low)} to {_end(model.score_high)}"
+        ends = f"{scale_end(model.score_low)} to {scale_end(model.score_high)}"
         notes.append(f"{summary['n_outside']:,} scores lie outside the range on the card ({ends})")
     if summary["n_scored"] and summary["low"] == summary["high"]:
         notes.append("gives the same score to every image: it cannot compete")
@@ -131,10 +132,6 @@ def _notes_of_scores(scores: Scores) -> list[str]:
             "card says"
         )
     return notes
-
-
-def _end(value: float | None) -> str:
-    return "open" if value is None else f"{value:g}"
 
 
 def _one_of(version: Version, models: "Sequence[Named]") -> "Named":

@@ -17,10 +17,10 @@ from accounts.models import User
 from accounts.permissions import require_edit, require_researcher
 from corpora.models import Corpus
 from jobs.models import Job
-from models_zoo import charts, services
-from models_zoo.adapters.spec import Preprocessing
+from models_zoo import charts, quality_charts, services
+from models_zoo.adapters.spec import QUALITY_SIZE, Preprocessing
 from models_zoo.appearances import appearances_of
-from models_zoo.architectures import UnknownArchitecture, architecture_card, list_architectures
+from models_zoo.architectures import ArchitectureCard, UnknownArchitecture, architecture_card, list_architectures
 from models_zoo.forms import (
     CompareForm,
     ModelForm,
@@ -30,8 +30,10 @@ from models_zoo.forms import (
     VersionForm,
     ZooFilterForm,
 )
-from models_zoo.models import Model, Scores, Version, VersionKind, VersionState
-from models_zoo.presets import PRESETS, describe, preset_of
+from models_zoo.metrics import MetricCard, MetricError
+from models_zoo.metrics import get as metric_card
+from models_zoo.models import Model, Scores, Task, Version, VersionKind, VersionState
+from models_zoo.presets import describe, preset_of, presets_for
 from models_zoo.reading import class_names
 
 PAGE = 50
@@ -95,10 +97,11 @@ def model(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "model": shown,
         "versions": versions,
-        "scores": [(by_version[row.version_id], row) for row in scores.order_by("corpus__name", "-accuracy")],
+        "scores": [(by_version[row.version_id], row) for row in scores.order_by("corpus__name", "-accuracy", "-srcc")],
         "appearances": [(by_version[a.version_id], a) for a in appearances_of(versions, _user(request))],
         "may_edit": _may_edit(request, shown),
         "class_names": class_names(shown.taxonomy)[:12],
+        "is_quality": shown.task == Task.QUALITY,
     }
     return render(request, "models_zoo/model.html", context)
 
@@ -116,7 +119,7 @@ def model_add(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, f'"{made}" is in the zoo. Now add its first version.')
             return redirect("models_zoo:version_add", pk=made.pk)
-    return render(request, "models_zoo/model_form.html", {"form": form})
+    return render(request, "models_zoo/model_form.html", {"form": form, "tasks_of_field": form.tasks_of_field})
 
 
 @login_required
@@ -135,7 +138,7 @@ def model_change(request: HttpRequest, pk: int) -> HttpResponse:
 def version_add(request: HttpRequest, pk: int) -> HttpResponse:
     user, parent = _user(request), _model(request, pk)
     require_edit(user, parent, action="add versions to")
-    form = VersionForm(request.POST or None, request.FILES or None, user=user)
+    form = VersionForm(request.POST or None, request.FILES or None, user=user, task=parent.task)
     if form.is_valid():
         try:
             made = services.version_add(model=parent, by=user, **form.service_arguments())
@@ -144,8 +147,16 @@ def version_add(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, f'"{made}" is stored and being checked.')
             return redirect(made)
-    presets = {preset.key: PreprocessingForm.values_of(preset.preprocessing) for preset in PRESETS}
-    context = {"form": form, "model": parent, "presets": presets, "kinds_of_field": form.kinds_of_field}
+    task = parent.task
+    context = {
+        "form": form,
+        "model": parent,
+        "is_quality": task == Task.QUALITY,
+        "presets": {
+            preset.key: PreprocessingForm.values_of(preset.preprocessing, task) for preset in presets_for(task)
+        },
+        "kinds_of_field": form.kinds_of_field,
+    }
     return render(request, "models_zoo/version_form.html", context)
 
 
@@ -155,7 +166,7 @@ def architectures(request: HttpRequest) -> HttpResponse:
     """Names that contain what was typed, as options of a datalist; and the card of an exact match."""
     text = request.GET.get("architecture", "").strip().lower()
     plain = "".join(letter for letter in text if letter.isalnum() or letter in "_-./")
-    names = list_architectures(f"*{plain}*")
+    names = list_architectures(f"*{plain}*", task=request.GET.get("task") or None)
     try:
         card = architecture_card(plain) if plain in names else None
     except UnknownArchitecture:
@@ -184,6 +195,8 @@ def version(request: HttpRequest, pk: int) -> HttpResponse:
         "appearances": appearances_of([shown], user),
         "may_edit": _may_edit(request, shown.model),
         "score_form": score_form,
+        "is_quality": shown.model.task == Task.QUALITY,
+        "measured_on": f"{QUALITY_SIZE[1]} × {QUALITY_SIZE[0]} px",
     }
     return render(request, "models_zoo/version.html", context)
 
@@ -254,7 +267,10 @@ def scores(request: HttpRequest, pk: int, corpus_pk: int) -> HttpResponse:
     job = _score_job(shown, corpus)
     context = {"version": shown, "corpus": corpus, "scores": row, "job": job}
     if row is not None and row.completed_at:
-        context |= charts.scores_context(row, class_names(shown.model.taxonomy))
+        if shown.model.task == Task.QUALITY:
+            context |= quality_charts.scores_context(row)
+        else:
+            context |= charts.scores_context(row, class_names(shown.model.taxonomy))
     return render(request, "models_zoo/scores.html", context)
 
 
@@ -280,7 +296,12 @@ def compare(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"form": form}
     if chosen and form.is_valid():
         pair = [form.cleaned_data["first"], form.cleaned_data["second"]]
-        context |= {"pair": pair, "facts": charts.compare_facts(*pair), "scores": _common_scores(pair, user)}
+        context |= {
+            "pair": pair,
+            "facts": charts.compare_facts(*pair),
+            "scores": _common_scores(pair, user),
+            "is_quality": pair[0].model.task == Task.QUALITY,
+        }
     return render(request, "models_zoo/compare.html", context)
 
 
@@ -337,11 +358,20 @@ def _version_facts(version: Version) -> dict[str, Any]:
     if version.kind == VersionKind.PREDICTIONS:
         return {}
     preprocessing = Preprocessing.from_dict(version.preprocessing)
+    steps = describe(preprocessing)
+    if version.kind == VersionKind.METRIC:
+        steps = [step for step in steps if step[0] == "Limit"]
+    return {"preprocessing": steps, "preset": preset_of(preprocessing, version.model.task), "card": _card(version)}
+
+
+def _card(version: Version) -> ArchitectureCard | MetricCard | None:
+    """The card of the version's architecture or measure; None where this server has no such."""
     try:
-        card = architecture_card(version.architecture) if version.architecture else None
-    except UnknownArchitecture:
-        card = None
-    return {"preprocessing": describe(preprocessing), "preset": preset_of(preprocessing), "card": card}
+        if version.kind == VersionKind.METRIC:
+            return metric_card(version.architecture)
+        return architecture_card(version.architecture) if version.architecture else None
+    except (UnknownArchitecture, MetricError):
+        return None
 
 
 def _common_scores(pair: list[Version], user: User) -> list[dict[str, Any]]:

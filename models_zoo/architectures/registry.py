@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Builder = Callable[..., "nn.Module"]
+CATALOGUED_TASK = "classification"  # what every architecture of a catalogue is for
 
 
 class UnknownArchitecture(ValueError):
@@ -75,9 +76,11 @@ def register_catalogue(family: str, catalogue: Catalogue) -> None:
     _catalogues[family] = catalogue
 
 
-def list_architectures(pattern: str = "*") -> list[str]:
-    """All names that match a shell pattern, in the order built-in, torchvision, timm."""
-    names = [*_registered, *(name for catalogue in _catalogues.values() for name in catalogue.names())]
+def list_architectures(pattern: str = "*", *, task: str | None = None) -> list[str]:
+    """All names that match a shell pattern, in the order built-in, torchvision, timm; of one task where it is given."""
+    own = [name for name, (card, _) in _registered.items() if task in {None, card.task}]
+    others = _catalogues.values() if task in {None, CATALOGUED_TASK} else ()
+    names = [*own, *(name for catalogue in others for name in catalogue.names())]
     return [name for name in names if fnmatchcase(name, pattern)]
 
 

@@ -1,5 +1,7 @@
 """Numbers as the zoo's pages write them. Absent values become a dash."""
 
+from typing import Any
+
 from django import template
 
 register = template.Library()
@@ -46,3 +48,22 @@ def of_bytes(value: int | None) -> str:
 def width(value: float | None) -> str:
     """A share as a CSS width, with a point whatever the language."""
     return f"{100 * (value or 0):.2f}%"
+
+
+@register.filter
+def correlation(value: float | None) -> str:
+    """0.8123 -> "0.812"."""
+    return ABSENT if value is None else f"{value:.3f}"
+
+
+@register.filter
+def scale_end(value: float | None) -> str:
+    """An end of a scale; "open" where there is none."""
+    return "open" if value is None else f"{value:g}"
+
+
+@register.filter
+def place_on_scale(said: dict[str, Any]) -> float | None:
+    """Where a score lies between the ends of its scale, 0..1; None where an end is open."""
+    low, high = said["low"], said["high"]
+    return None if low is None or high is None else min(max((said["score"] - low) / (high - low), 0.0), 1.0)

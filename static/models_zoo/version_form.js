@@ -17,7 +17,10 @@ function showWhatIsNeeded() {
 function fillPreset() {
   const values = presets[byName("preset").value];
   if (!values) return;
-  for (const [name, value] of Object.entries(values)) byName(name).value = value ?? "";
+  for (const [name, value] of Object.entries(values)) {
+    const input = byName(name);
+    if (input) input.value = value ?? "";
+  }
 }
 
 document.addEventListener("click", (event) => {
