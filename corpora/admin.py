@@ -18,11 +18,22 @@ from corpora.models import Corpus, Item, Taxonomy
 class CorpusAdmin(SharedAdmin):
     """Imports start on the corpora page, which shows what the import will do."""
 
-    list_display = ["name", "state", "n_rows", "n_labelled", "n_quarantined", "taxonomy", "created_by", "created_at"]
+    list_display = [
+        "name",
+        "state",
+        "n_rows",
+        "n_labelled",
+        "n_rated",
+        "n_quarantined",
+        "taxonomy",
+        "created_by",
+        "created_at",
+    ]
     list_filter = ["state", "source", "is_public"]
     search_fields = ["name", "description"]
     fields = ["name", "page", "description", "is_public", "source", "location", "root", "taxonomy", "state", "n_rows",
-              "n_labelled", "n_quarantined", "n_duplicate_groups", "bytes", "is_packed", "digest"]  # fmt: skip
+              "n_labelled", "n_rated", "n_quarantined", "n_duplicate_groups", "bytes", "is_packed",
+              "digest"]  # fmt: skip
     readonly_fields = [name for name in fields if name not in {"description", "is_public"}]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -1,5 +1,6 @@
 """Corpora and taxonomies for programs: look, import, page through rows, measure distances."""
 
+import shutil
 import tempfile
 from typing import Any, cast
 
@@ -18,7 +19,15 @@ from accounts.models import User
 from corpora import reading, taxonomies
 from corpora.forms import upload_to
 from corpora.models import Corpus, CorpusSource, Taxonomy, TaxonomyKind
-from corpora.services import corpus_create, corpus_update, taxonomy_create
+from corpora.opinions import NO_OPINION, histogram, summary
+from corpora.services import (
+    corpus_create,
+    corpus_opinions_import,
+    corpus_opinions_preview,
+    corpus_opinions_upload,
+    corpus_update,
+    taxonomy_create,
+)
 from corpora.taxonomy import TaxonomyError
 from jobs.models import Job
 
@@ -114,8 +123,8 @@ class CorpusSerializer(serializers.ModelSerializer[Corpus]):
         model = Corpus
         fields = [
             "id", "name", "description", "source", "location", "options", "taxonomy", "state", "n_rows",
-            "n_quarantined", "n_labelled", "n_duplicate_groups", "bytes", "is_packed", "digest", "facts", "is_public",
-            "created_by", "created_at",
+            "n_quarantined", "n_labelled", "n_rated", "n_duplicate_groups", "bytes", "is_packed", "digest", "facts",
+            "is_public", "created_by", "created_at",
         ]  # fmt: skip
         read_only_fields = [name for name in fields if name not in {"description", "is_public"}]
 
@@ -128,7 +137,10 @@ class CorpusCreateSerializer(serializers.Serializer[Any]):
     location = serializers.CharField(max_length=1000, required=False, help_text="Absolute path on the server")
     upload = serializers.FileField(required=False)
     options = serializers.JSONField(
-        required=False, help_text='{"labels_from": "folder", "root": "/…", "split": "test|train|both"}, all optional'
+        required=False,
+        help_text='All optional: {"labels_from": "folder", "root": "/…", "split": "test|train|both", "mos_low": 1, '
+        '"mos_high": 5, "higher_is_worse": "yes"}; of distorted corpora {"corpus": id, "photographs": "packages", '
+        '"size": "512x384", "seed": 0}',
     )
     taxonomy = serializers.PrimaryKeyRelatedField(queryset=Taxonomy.objects.all(), required=False, allow_null=True)
     description = serializers.CharField(required=False, allow_blank=True)
@@ -156,15 +168,60 @@ class RowSerializer(serializers.Serializer[Any]):
     height = serializers.IntegerField()
     sha256 = serializers.CharField()
     label = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]  # a field of that name
-    mos = serializers.FloatField(allow_null=True)
-    reference = serializers.CharField(allow_null=True)
-    group = serializers.CharField(allow_null=True)
+    mos = serializers.FloatField(allow_null=True, help_text="Mean opinion score, higher = better")
+    mos_std = serializers.FloatField(allow_null=True, help_text="Standard deviation of the ratings")
+    mos_n = serializers.IntegerField(allow_null=True, help_text="How many ratings")
+    reference = serializers.CharField(allow_null=True, help_text="Path of the pristine image")
+    group = serializers.CharField(allow_null=True, help_text="Source content")
+    distortion = serializers.CharField(allow_null=True)
+    level = serializers.IntegerField(allow_null=True, help_text="Strength of the distortion; 0 = pristine")
     notes = serializers.CharField(allow_null=True)
     image = serializers.SerializerMethodField(help_text="Address of the picture, upright and without metadata")
 
     def get_image(self, record: dict[str, Any]) -> str:
         pk = self.context["corpus"].pk
         return reverse("corpora:row_image", args=[pk, record["row"]], request=self.context["request"])
+
+
+class OpinionsUploadSerializer(serializers.Serializer[Any]):
+    """As multipart."""
+
+    file = serializers.FileField(help_text="CSV or Parquet: path, mos, optionally std and n")
+    low = serializers.FloatField(required=False, help_text="Lowest score of the scale; found in the file if absent")
+    high = serializers.FloatField(required=False)
+    higher_is_worse = serializers.BooleanField(default=False, help_text="Turn the scores round, as DMOS need it")
+    dry_run = serializers.BooleanField(default=False, help_text="Only say what would happen")
+
+
+class OpinionPlanSerializer(serializers.Serializer[Any]):
+    n_lines = serializers.IntegerField(help_text="Rows of the file")
+    n_matched = serializers.IntegerField(help_text="Images that the file rates")
+    n_by_name = serializers.IntegerField(help_text="Of them found by their file name alone")
+    n_empty = serializers.IntegerField(help_text="Rows without a score")
+    n_unmatched = serializers.IntegerField()
+    unmatched = serializers.ListField(child=serializers.CharField(), help_text="The first paths not in the corpus")
+    n_problems = serializers.IntegerField()
+    problems = serializers.ListField(child=serializers.CharField(), help_text="What is wrong, row by row")
+    low = serializers.FloatField(help_text="Ends of the scale")
+    high = serializers.FloatField()
+
+
+class BarSerializer(serializers.Serializer[Any]):
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    count = serializers.IntegerField()
+
+
+class OpinionsSerializer(serializers.Serializer[Any]):
+    n = serializers.IntegerField(help_text="Rated images")
+    low = serializers.FloatField(help_text="Ends of the scale; higher = better")
+    high = serializers.FloatField()
+    mean = serializers.FloatField()
+    lowest = serializers.FloatField()
+    highest = serializers.FloatField()
+    mean_std = serializers.FloatField(allow_null=True, help_text="Mean standard deviation of the ratings")
+    ratings = serializers.IntegerField(allow_null=True, help_text="Single ratings")
+    histogram = BarSerializer(many=True)
 
 
 class QuarantinedSerializer(serializers.Serializer[Any]):
@@ -223,8 +280,37 @@ class CorpusViewSet(
         table = reading.manifest_of(corpus)
         start, limit = _window(request)
         records = table.slice(start, start + limit).to_pylist()
+        opinions = reading.opinions_of(corpus)
+        for record in records:
+            record |= opinions.of_row(record["row"]) if opinions else NO_OPINION
         results = RowSerializer(records, many=True, context={"corpus": corpus, "request": request}).data
         return Response(_page(request, len(table), start, limit, results))
+
+    @extend_schema(responses=OpinionsSerializer)
+    @action(detail=True, pagination_class=None, filterset_fields=[])
+    def opinions(self, request: Request, pk: Any = None) -> Response:
+        """The corpus's mean opinion scores, in numbers; the scores themselves are in the rows."""
+        table = reading.opinion_table(self.get_object())
+        body = {**summary(table), "low": table.low, "high": table.high, "histogram": histogram(table)}
+        return Response(OpinionsSerializer(body).data)
+
+    @extend_schema(request=OpinionsUploadSerializer, responses=OpinionPlanSerializer)
+    @opinions.mapping.post
+    def attach_opinions(self, request: Request, pk: Any = None) -> Response:
+        """Attach opinion scores in place of those there are; nothing is changed when anything in the file is wrong."""
+        given = OpinionsUploadSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        values = dict(given.validated_data)
+        upload, dry_run = values.pop("file"), values.pop("dry_run")
+        corpus, by = self.get_object(), cast("User", request.user)
+        file = corpus_opinions_upload(corpus=corpus, upload=upload, by=by)
+        try:
+            plan = corpus_opinions_preview(corpus=corpus, file=file, by=by, **values)
+            if not dry_run:
+                corpus_opinions_import(corpus=corpus, file=file, by=by, **values)
+        finally:
+            shutil.rmtree(file.parent, ignore_errors=True)
+        return Response(OpinionPlanSerializer(plan).data)
 
     @extend_schema(parameters=_PAGING, responses=_page_of("QuarantinePage", QuarantinedSerializer))
     @action(detail=True, pagination_class=None, filterset_fields=[])

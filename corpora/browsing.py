@@ -6,6 +6,7 @@ from typing import Any
 
 from corpora import grouped, reading
 from corpora.models import Corpus
+from corpora.opinions import Bar, OpinionTable, histogram
 
 PAGE = 60
 COLUMNS = ("row", "path", "width", "height", "label")
@@ -68,6 +69,42 @@ def duplicate_page(corpus: Corpus, number: int, size: int = 12) -> tuple[list[li
     members = [groups.rows(index, 0, size) for index in range((number - 1) * size, min(number * size, n_groups))]
     records = {record["row"]: record for record in _records(corpus, [int(row) for rows in members for row in rows])}
     return [[records[int(row)] for row in rows] for rows in members], number, n_pages
+
+
+def reference_of(corpus: Corpus, row: int) -> int | None:
+    """The row of a row's pristine reference; None where it has none."""
+    references = reading.reference_rows(corpus)
+    return int(references[row]) if references[row] >= 0 else None
+
+
+@dataclass(frozen=True)
+class HistogramPlot:
+    """A histogram as SVG. bars: (x, y, width, height, Bar); ticks: (position, text); lengths in user units."""
+
+    bars: list[tuple[float, float, float, float, Bar]]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    width: int = 560
+    height: int = 240
+    left: int = 56
+    bottom: int = 196
+
+
+def histogram_plot(table: OpinionTable) -> HistogramPlot:
+    """How many images have which MOS, over the whole scale."""
+    bars = histogram(table)
+    plot = HistogramPlot([], [], [])
+    wide, high = (plot.width - plot.left - 12) / len(bars), plot.bottom - 16
+    tallest = max(bar.count for bar in bars)
+    for number, bar in enumerate(bars):
+        length = round(bar.share * high, 2)
+        plot.bars.append((round(plot.left + number * wide, 2), plot.bottom - length, round(wide - 1, 2), length, bar))
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        value = bars[0].low + share * (bars[-1].high - bars[0].low)
+        plot.x_ticks.append((round(plot.left + share * wide * len(bars), 2), f"{value:.4g}"))
+    for count in sorted({0, tallest // 2, tallest}):
+        plot.y_ticks.append((round(plot.bottom - count / tallest * high, 2), f"{count:,}"))
+    return plot
 
 
 def _records(corpus: Corpus, rows: Any) -> list[dict[str, Any]]:

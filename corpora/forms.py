@@ -9,8 +9,8 @@ from django.core.files.uploadedfile import UploadedFile
 
 from accounts.models import User
 from corpora import locations
-from corpora.importers.base import LABELS_FROM, SPLITS
-from corpora.models import CorpusSource, Taxonomy, TaxonomyKind
+from corpora.importers.base import LABELS_FROM, PHOTOGRAPHS, SPLITS, YES
+from corpora.models import Corpus, CorpusSource, Taxonomy, TaxonomyKind
 
 
 class CorpusForm(forms.Form):
@@ -18,6 +18,16 @@ class CorpusForm(forms.Form):
 
     name = forms.CharField(max_length=120)
     source = forms.ChoiceField(choices=CorpusSource.choices, initial=CorpusSource.FOLDER, label="Where the images are")
+    photographs = forms.ChoiceField(
+        choices=PHOTOGRAPHS.items(), required=False, label="Photographs to distort", initial=""
+    )
+    corpus = forms.ModelChoiceField(
+        queryset=Corpus.objects.none(),
+        required=False,
+        empty_label="None: those of the folder below",
+        label="Corpus of photographs",
+        help_text="All its images are distorted; of a corpus with references, the references",
+    )
     location = forms.CharField(max_length=1000, required=False, label="Path on the server")
     upload = forms.FileField(
         required=False,
@@ -37,7 +47,25 @@ class CorpusForm(forms.Form):
         label="Folder that the list's paths are relative to",
         help_text="Empty: the folder of the list itself",
     )
+    mos_low = forms.FloatField(
+        required=False, label="Lowest opinion score of the scale", help_text="If the list has a column mos"
+    )
+    mos_high = forms.FloatField(
+        required=False, label="Highest opinion score of the scale", help_text="Scores outside are refused"
+    )
+    higher_is_worse = forms.ChoiceField(
+        choices=YES.items(), required=False, label="Higher scores mean worse images (DMOS)"
+    )
     split = forms.ChoiceField(choices=SPLITS.items(), required=False, label="Part of CIFAR")
+    size = forms.CharField(
+        max_length=11,
+        required=False,
+        label="Scale down and crop to",
+        help_text="Width and height in pixels, such as 512x384; empty: the photographs as they are",
+    )
+    seed = forms.IntegerField(
+        min_value=0, required=False, label="Seed of the noise", help_text="The same seed gives the same images"
+    )
     taxonomy = forms.ModelChoiceField(
         queryset=Taxonomy.objects.none(),
         required=False,
@@ -49,6 +77,7 @@ class CorpusForm(forms.Form):
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["corpus"].queryset = Corpus.objects.visible_to(user).ready().defer("facts")  # type: ignore[attr-defined]
         self.fields["taxonomy"].queryset = Taxonomy.objects.visible_to(user).light()  # type: ignore[attr-defined]
         roots = locations.import_roots(user)
         where = "anywhere on the server" if roots is None else " or ".join(map(str, roots))
@@ -56,17 +85,52 @@ class CorpusForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        if bool(cleaned.get("location", "").strip()) == bool(cleaned.get("upload")):
+        places = [bool(cleaned.get("location", "").strip()), bool(cleaned.get("upload"))]
+        if cleaned.get("source") == CorpusSource.DISTORTED:
+            if sum([*places, bool(cleaned.get("corpus")), bool(cleaned.get("photographs"))]) != 1:
+                self.add_error("photographs", "Choose one: installed packages, a corpus, or a folder on the server.")
+        elif sum(places) != 1:
             self.add_error("location", "Give either a path on the server or a file to upload.")
         return cleaned
 
     def creation(self) -> dict[str, Any]:
+        """Only the options that the source uses."""
         values = dict(self.cleaned_data)
-        values["options"] = {name: values.pop(name) for name in ("labels_from", "root", "split")}
-        values["options"] = {name: value for name, value in values["options"].items() if value}
-        if values["source"] != CorpusSource.CIFAR:
-            values["options"].pop("split", None)
+        options = {name: values.pop(name) for names in OPTIONS_OF.values() for name in names if name in values}
+        if options["corpus"]:
+            options["corpus"] = options["corpus"].pk
+        used = OPTIONS_OF.get(values["source"], ())
+        values["options"] = {name: options[name] for name in used if options[name] not in ("", None)}
         return values
+
+
+OPTIONS_OF = {
+    CorpusSource.FOLDER: ("labels_from",),
+    CorpusSource.ARCHIVE: ("labels_from",),
+    CorpusSource.LIST: ("labels_from", "root", "mos_low", "mos_high", "higher_is_worse"),
+    CorpusSource.CIFAR: ("split",),
+    CorpusSource.DISTORTED: ("photographs", "corpus", "size", "seed"),
+}
+
+
+class OpinionForm(forms.Form):
+    """A table of opinion scores. `attachment` gives the arguments of `corpus_opinions_import`, without the file."""
+
+    upload = forms.FileField(
+        label="Table of scores",
+        help_text="CSV or Parquet with the columns path and mos, and optionally std and n (number of ratings). Paths "
+        "as the corpus has them, or file names alone",
+    )
+    low = forms.FloatField(required=False, label="Lowest score of the scale", help_text="Empty: the lowest in the file")
+    high = forms.FloatField(required=False, label="Highest score of the scale")
+    higher_is_worse = forms.BooleanField(
+        required=False,
+        label="Higher scores mean worse images (DMOS)",
+        help_text="They are turned round: a corpus keeps higher for better",
+    )
+
+    def attachment(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in ("low", "high", "higher_is_worse")}
 
 
 class TaxonomyForm(forms.Form):

@@ -21,6 +21,8 @@ from corpora.manifest import OPINION_FIELDS, write_table
 OPINIONS = "opinions.parquet"
 SCHEMA = pa.schema([pa.field("row", pa.int64(), nullable=False), *OPINION_FIELDS])
 
+NO_OPINION = {"mos": None, "mos_std": None, "mos_n": None}
+
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
@@ -47,7 +49,7 @@ class OpinionTable:
         """The columns mos, mos_std, mos_n of one row; None where there is nothing to say."""
         place = int(np.searchsorted(self.rows, row))
         if place == len(self.rows) or self.rows[place] != row:
-            return {"mos": None, "mos_std": None, "mos_n": None}
+            return dict(NO_OPINION)
         std, count = float(self.std[place]), int(self.count[place])
         return {"mos": float(self.mos[place]), "mos_std": None if np.isnan(std) else std, "mos_n": count or None}
 

@@ -14,16 +14,19 @@ import numpy.typing as npt
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from django.utils.text import Truncator
 
 from accounts.errors import Conflict, DomainError
 from accounts.permissions import require_edit, require_researcher, require_view
 from corpora import importing, locations, media, photographs, reading, taxonomies
+from corpora.attaching import OpinionPlan, plan_opinions
 from corpora.imaging.decode import UndecodableImage, decode_rgb
 from corpora.imaging.picture import picture_of
-from corpora.importers import ImportRefused, ImportRequest, Options, Pristine
+from corpora.importers import ImportRefused, ImportRequest, Options, Pristine, Scale
 from corpora.importers.distorted import names_of
 from corpora.models import Corpus, CorpusSource, CorpusState, Item, Taxonomy, TaxonomyKind
+from corpora.opinions import write_opinions
 from corpora.taxonomy import Taxonomy as PureTaxonomy
 from corpora.taxonomy import TaxonomyError, flat, from_csv, imagenet1k
 from jobs.services import job_enqueue
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 IMPORT_JOB = "corpora.import"
+KEPT_SECONDS = 24 * 3600  # for which a table waits to be imported after its preview
 UPLOADED_SOURCES = {*CorpusSource} - {CorpusSource.FOLDER, CorpusSource.DISTORTED}
 _FROM_IMPORT = (
     "n_rows", "n_quarantined", "n_labelled", "n_rated", "n_duplicate_groups", "bytes", "is_packed", "digest",
@@ -229,6 +233,82 @@ def corpus_update(
     return corpus
 
 
+def corpus_opinions_preview(
+    *,
+    corpus: Corpus,
+    file: Path,
+    by: "User",
+    low: float | None = None,
+    high: float | None = None,
+    higher_is_worse: bool = False,
+) -> OpinionPlan:
+    """What `corpus_opinions_import` would do; changes nothing.
+
+    Raises:
+        DomainError: the file is no table of scores, or the scale makes no sense.
+    """
+    require_edit(by, corpus, action="attach opinion scores to")
+    try:
+        scale = Scale(low, high, higher_is_worse, source=file.name)
+        return plan_opinions(reading.manifest_of(corpus), Path(corpus.root), file, scale)
+    except ImportRefused as error:
+        raise DomainError(f"{error}.", field="file") from error
+
+
+def corpus_opinions_upload(*, corpus: Corpus, upload: UploadedFile, by: "User") -> Path:
+    """Keep an uploaded table between its preview and its import; one that nobody imports is removed after a day."""
+    require_edit(by, corpus, action="attach opinion scores to")
+    folder = locations.uploads() / "opinions"
+    for old in folder.glob("*/"):
+        if old.stat().st_mtime < time.time() - KEPT_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
+    return _store_upload(upload, folder)
+
+
+def corpus_opinions_import(
+    *,
+    corpus: Corpus,
+    file: Path,
+    by: "User",
+    low: float | None = None,
+    high: float | None = None,
+    higher_is_worse: bool = False,
+) -> Corpus:
+    """Attach mean opinion scores in place of all that the corpus has. Paths that it does not have are passed over.
+
+    Args:
+        file: CSV or Parquet, see `corpora.attaching`.
+        low, high: ends of the scale; the scores give them where absent.
+        higher_is_worse: turn the scores round, so that higher means better.
+
+    Raises:
+        DomainError: nothing was changed; says what is wrong with the first few scores.
+    """
+    plan = corpus_opinions_preview(corpus=corpus, file=file, by=by, low=low, high=high, higher_is_worse=higher_is_worse)
+    if plan.n_problems:
+        more = f"; {plan.n_problems - 3} more like it" if plan.n_problems > 3 else ""
+        raise DomainError(f'"{file.name}" cannot be used: {"; ".join(plan.problems[:3])}{more}.', field="file")
+    if not plan.n_matched:
+        raise DomainError(
+            f'No path of "{file.name}" is a row of corpus "{corpus}"; the first is "{plan.unmatched[0]}": write paths '
+            "as the corpus has them, or file names alone.",
+            field="file",
+        )
+    facts = importing.opinion_facts(plan.scale, plan.low, plan.high) | {
+        "attached_by": str(by),
+        "attached_at": timezone.now().isoformat(timespec="seconds"),
+        "unmatched": plan.n_unmatched,
+    }
+    with transaction.atomic():
+        locked: Corpus = Corpus.objects.select_for_update().get(pk=corpus.pk)
+        locked.facts = {**locked.facts, "opinions": facts}
+        locked.n_rated = write_opinions(corpus.directory, plan.table, plan.low, plan.high)
+        locked.save(update_fields=["facts", "n_rated"])
+    corpus.facts, corpus.n_rated = locked.facts, locked.n_rated
+    logger.info("corpus %s: %s opinion scores attached by %s", corpus.pk, corpus.n_rated, by)
+    return corpus
+
+
 def _summary(corpus: Corpus) -> dict[str, Any]:
     return {
         "corpus": corpus.pk,
@@ -311,6 +391,10 @@ def _keep_upload(upload: UploadedFile, source: str) -> Path:
     """Store an uploaded file under a directory of its own; its name is only the last part of what was sent."""
     if source not in UPLOADED_SOURCES:
         raise DomainError("A folder cannot be uploaded: upload it as a zip or tar archive.", field="upload")
+    return _store_upload(upload, locations.uploads())
+
+
+def _store_upload(upload: UploadedFile, folder: Path) -> Path:
     if (upload.size or 0) > settings.UPLOAD_LIMIT_BYTES:
         limit = settings.UPLOAD_LIMIT_BYTES // 2**20
         raise DomainError(
@@ -318,7 +402,7 @@ def _keep_upload(upload: UploadedFile, source: str) -> Path:
             field="upload",
         )
     name = PurePath(upload.name or "upload").name.lstrip(".")[-200:] or "upload"
-    target = locations.uploads() / uuid.uuid4().hex / name
+    target = folder / uuid.uuid4().hex / name
     target.parent.mkdir(parents=True)
     with target.open("wb") as file:
         for chunk in upload.chunks():

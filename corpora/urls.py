@@ -14,6 +14,8 @@ urlpatterns = [
     path("<int:pk>/rows/<int:row>/", views.corpus_row, name="row"),
     path("<int:pk>/rows/<int:row>.webp", views.row_thumbnail, name="row_thumbnail"),
     path("<int:pk>/rows/<int:row>/image", views.row_image, name="row_image"),
+    path("<int:pk>/opinions/", views.corpus_opinions, name="opinions"),
+    path("<int:pk>/opinions/attach/", views.corpus_opinions_attach, name="opinions_attach"),
     path("<int:pk>/quarantine/", views.corpus_quarantine, name="quarantine"),
     path("<int:pk>/duplicates/", views.corpus_duplicates, name="duplicates"),
 ]

@@ -1,6 +1,7 @@
 """The corpora and taxonomy pages, row pictures, and media."""
 
 import mimetypes
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import wraps
@@ -10,30 +11,40 @@ from typing import Any, cast
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core import signing
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
 from django.forms import Form
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import DomainError
 from accounts.models import User
 from accounts.permissions import require_researcher
 from corpora import browsing, locations, reading, taxonomies
 from corpora.files import written_whole
-from corpora.forms import CorpusForm, TaxonomyForm
+from corpora.forms import CorpusForm, OpinionForm, TaxonomyForm
 from corpora.imaging.decode import UndecodableImage, decode_rgb
 from corpora.imaging.inspect import TINY_SIDE
 from corpora.imaging.picture import picture_of, thumbnail_of
 from corpora.models import Corpus, CorpusState, Item, Taxonomy
-from corpora.services import corpus_create, taxonomy_create
+from corpora.opinions import summary
+from corpora.services import (
+    KEPT_SECONDS,
+    corpus_create,
+    corpus_opinions_import,
+    corpus_opinions_preview,
+    corpus_opinions_upload,
+    taxonomy_create,
+)
 from corpora.taxonomy import TaxonomyError
 from jobs.models import Job
 
 PAGE = 50
 FOREVER = "private, max-age=31536000, immutable"
+_OPINIONS_SALT = "corpora.opinions"
 _SHOWN_INLINE = {"image/jpeg", "image/png", "image/webp"}
 
 
@@ -101,12 +112,13 @@ def corpus_detail(request: HttpRequest, pk: int) -> HttpResponse:
     corpus = _corpus(request, pk)
     is_ready = corpus.state == CorpusState.READY
     quarantine = reading.quarantine_of(corpus)
-    is_upload = Path(corpus.location).is_relative_to(locations.uploads())
+    is_upload = bool(corpus.location) and Path(corpus.location).is_relative_to(locations.uploads())
     context = {
         "corpus": corpus,
         "tab": "overview",
         "location": f"{Path(corpus.location).name} (uploaded)" if is_upload else corpus.location,
         "options": [(name.replace("_", " ").capitalize(), value) for name, value in corpus.options.items()],
+        "distortions": corpus.facts.get("distortions"),
         "job": None if is_ready else Job.objects.about(corpus).first(),
         "page": browsing.row_page(corpus, 1, size=24) if is_ready else None,
         "labels": sorted(browsing.label_counts(corpus), key=lambda entry: -entry[2])[:12] if is_ready else [],
@@ -148,6 +160,8 @@ def corpus_row(request: HttpRequest, pk: int, row: int) -> HttpResponse:
         "corpus": corpus,
         "tab": "rows",
         "record": record,
+        "opinion": table.of_row(row) if (table := reading.opinions_of(corpus)) else None,
+        "reference": browsing.reference_of(corpus, row),
         "class_name": browsing.class_name(corpus, record["label"]),
         "phash": f"{record['phash']:016x}",
         "page_number": row // browsing.PAGE + 1,
@@ -155,6 +169,56 @@ def corpus_row(request: HttpRequest, pk: int, row: int) -> HttpResponse:
         "is_item": Item.objects.filter(corpus=corpus, row=row).exists(),
     }
     return render(request, "corpora/row.html", context)
+
+
+@login_required
+def corpus_opinions(request: HttpRequest, pk: int) -> HttpResponse:
+    """Opinion scores: what there are, and, for editors, a form that previews a table before anything changes."""
+    corpus = _ready(request, pk)
+    user = _user(request)
+    may_edit = Corpus.objects.editable_by(user).filter(pk=pk).exists()
+    form = OpinionForm(request.POST or None, request.FILES or None) if may_edit else None
+    plan = token = None
+    if form is not None and form.is_valid():
+        try:
+            file = corpus_opinions_upload(corpus=corpus, upload=form.cleaned_data["upload"], by=user)
+            plan = corpus_opinions_preview(corpus=corpus, file=file, by=user, **form.attachment())
+        except DomainError as error:
+            _blame(form, error)
+        else:
+            kept = {"corpus": pk, "user": user.pk, "file": str(file), **form.attachment()}
+            token = signing.dumps(kept, salt=_OPINIONS_SALT)
+    table = reading.opinions_of(corpus)
+    context = {
+        "corpus": corpus,
+        "tab": "opinions",
+        "facts": corpus.facts.get("opinions"),
+        "summary": summary(table) if table else None,
+        "histogram": browsing.histogram_plot(table) if table else None,
+        "form": form,
+        "plan": plan,
+        "token": token,
+    }
+    return render(request, "corpora/opinions.html", context)
+
+
+@login_required
+@require_POST
+def corpus_opinions_attach(request: HttpRequest, pk: int) -> HttpResponse:
+    """Take the table that was previewed."""
+    corpus = _ready(request, pk)
+    user = _user(request)
+    try:
+        kept = signing.loads(request.POST.get("token", ""), salt=_OPINIONS_SALT, max_age=KEPT_SECONDS)
+    except signing.BadSignature:
+        kept = {}
+    file = Path(kept.pop("file", ""))
+    if (kept.pop("corpus", None), kept.pop("user", None)) != (pk, user.pk) or not file.is_file():
+        raise DomainError("The table is not here any more: upload it again.")
+    corpus_opinions_import(corpus=corpus, file=file, by=user, **kept)
+    shutil.rmtree(file.parent, ignore_errors=True)
+    messages.success(request, f"{corpus.n_rated:,} images are rated now.")
+    return redirect("corpora:opinions", pk=pk)
 
 
 @login_required

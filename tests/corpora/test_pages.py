@@ -224,6 +224,7 @@ SQL = {
     "/corpora/{pk}/rows/": 4,
     "/corpora/{pk}/rows/?label=1": 4,
     "/corpora/{pk}/rows/0/": 5,
+    "/corpora/{pk}/opinions/": 6,
     "/corpora/{pk}/quarantine/": 4,
     "/corpora/{pk}/duplicates/": 4,
     "/corpora/{pk}/rows/0.webp": 4,
