@@ -365,12 +365,14 @@ class CampaignViewSet(
         parameters=[
             OpenApiParameter("table", OpenApiTypes.STR, enum=list(TABLES), location="path"),
             OpenApiParameter("ending", OpenApiTypes.STR, enum=list(ENDINGS), location="path"),
+            OpenApiParameter("people", OpenApiTypes.STR, enum=["counted", "all"], description="all: excluded ones too"),
         ],
     )
     @action(detail=True, url_path=r"export/(?P<table>[a-z]+)/(?P<ending>[a-z]+)")
     def export(self, request: Request, pk: Any = None, table: str = "", ending: str = "") -> StreamingHttpResponse:
-        """Judgements or verdicts as CSV, JSON Lines or Parquet."""
-        return export_response(self.get_object(), table, ending)
+        """Judgements, verdicts or a table of the protocol as CSV, JSON Lines or Parquet."""
+        everyone = request.query_params.get("people") == "all"
+        return export_response(self.get_object(), table, ending, everyone=everyone)
 
 
 def _consent(campaign: Campaign, person: User, given: bool) -> None:

@@ -21,6 +21,7 @@ Outcome = Literal["settled", "undecided", "dropped", "waiting", "more"]
 Ballots = Sequence[tuple[str, Mapping[str, Any]]]
 Level = Literal["nominal", "ordinal", "interval"]
 Names = Sequence[Mapping[str, Any]]  # the classes of a taxonomy by index; empty without one
+Cell = Literal["integer", "number", "text", "truth"]
 
 UNABLE = {"cannot_tell", "broken"}
 
@@ -88,6 +89,8 @@ class Protocol:
         has_zone: expected answers are a zone, ``{"low", "high"}``, of the answer's number.
         defaults: settings of a campaign that says nothing of them.
         columns: of a list of trials beyond their pictures, as (name, meaning).
+        judgement_columns, verdict_columns: of exports, as (name, type), where ``exports`` has the others.
+        tables: exports beside judgements and verdicts.
     """
 
     name: str
@@ -102,6 +105,9 @@ class Protocol:
     question = ""
     defaults: Mapping[str, Any] = {}
     columns: tuple[tuple[str, str], ...] = ()
+    judgement_columns: tuple[tuple[str, Cell], ...]
+    verdict_columns: tuple[tuple[str, Cell], ...]
+    tables: tuple[str, ...] = ()
 
     def fragment(self, name: str) -> list[str]:
         """Templates of a page fragment, the first that exists to be taken."""
@@ -214,6 +220,23 @@ class Protocol:
 
     def listed(self, fields: Mapping[str, str], names: Names) -> tuple[list[int], dict[str, Any] | None]:
         """Classes and expected answers (None: not given) of a line in a list of trials; raises DomainError."""
+        raise NotImplementedError
+
+    def judgement_cells(
+        self,
+        classes: Sequence[int],
+        value: Mapping[str, Any],
+        order: Sequence[int],
+        expected: Mapping[str, Any] | None,
+        names: Names,
+    ) -> dict[str, Any]:
+        """``judgement_columns`` of a judgement; ``value`` is empty unless it is an answer, ``order`` where unknown."""
+        raise NotImplementedError
+
+    def verdict_cells(
+        self, classes: Sequence[int], value: Mapping[str, Any], counts: Mapping[str, Any], names: Names
+    ) -> dict[str, Any]:
+        """``verdict_columns`` of one verdict."""
         raise NotImplementedError
 
     def decide(self, classes: Sequence[int], ballots: Ballots, *, overlap: int, cap: int) -> Ruling:

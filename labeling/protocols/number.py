@@ -7,6 +7,7 @@ A verdict's value: ``{"mean", "std", "n", "low", "high"}``, the 95 % interval of
 (t distribution; null with fewer than two).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from math import isfinite, sqrt
 from statistics import fmean, stdev
@@ -15,7 +16,18 @@ from typing import Any, cast
 from scipy.special import stdtrit
 
 from accounts.errors import DomainError
-from labeling.protocols.base import COMMON, UNABLE, Action, Ballots, Names, Protocol, Ruling, is_mirrored, is_vetoed
+from labeling.protocols.base import (
+    COMMON,
+    UNABLE,
+    Action,
+    Ballots,
+    Cell,
+    Names,
+    Protocol,
+    Ruling,
+    is_mirrored,
+    is_vetoed,
+)
 
 FLICKER = Action("flicker", "Flicker (hold)", "KeyX", "flicker")
 REFERENCE = Action("reference", "Reference (hold)", "KeyR", "reference")
@@ -37,6 +49,14 @@ class NumberProtocol(Protocol):
     answers: tuple[Action, ...] = ()
     tolerance: float = 0  # answers this close count as the same
     defaults = {"overlap": 15, "repeat_share": 0.1}
+    judgement_columns: tuple[tuple[str, Cell], ...] = (
+        ("value", "number"), ("expected_low", "number"), ("expected_high", "number"), ("right", "truth"),
+    )  # fmt: skip
+    verdict_columns: tuple[tuple[str, Cell], ...] = (
+        ("mean", "number"), ("std", "number"), ("n", "integer"), ("low", "number"), ("high", "number"),
+        ("counts", "text"),
+    )  # fmt: skip
+    tables: tuple[str, ...] = ("mos", "opinions")
     columns = (("expected_low", "low end of the right answers"), ("expected_high", "high end of the right answers"))
 
     def variants(self) -> dict[str, tuple[Action, ...]]:
@@ -161,6 +181,31 @@ class NumberProtocol(Protocol):
         """How often each answer was given, where there are few of them."""
         return {f"{number:g}": numbers.count(number) for number in sorted(set(numbers))} if self.step else {}
 
+    def judgement_cells(
+        self,
+        classes: Sequence[int],
+        value: Mapping[str, Any],
+        order: Sequence[int],
+        expected: Mapping[str, Any] | None,
+        names: Names,
+    ) -> dict[str, Any]:
+        """``right``: within the zone of expected answers; empty where there is none."""
+        del classes, order, names
+        return {
+            "value": float(value["value"]) if value else None,
+            "expected_low": float(expected["low"]) if expected else None,
+            "expected_high": float(expected["high"]) if expected else None,
+            "right": self.matches(value, expected) if expected and value else None,
+        }
+
+    def verdict_cells(
+        self, classes: Sequence[int], value: Mapping[str, Any], counts: Mapping[str, Any], names: Names
+    ) -> dict[str, Any]:
+        """``counts``: JSON, answer to number of answers, where answers are few."""
+        del classes, names
+        cells = {name: value.get(name) for name in ("mean", "std", "n", "low", "high")}
+        return cells | {"counts": json.dumps(counts) if counts else None}
+
     def decide(self, classes: Sequence[int], ballots: Ballots, *, overlap: int, cap: int) -> Ruling:
         """The mean once enough have answered, with veto; a mean has no ties, so no extra judgements."""
         del classes, cap
@@ -184,6 +229,10 @@ class ComparisonProtocol(NumberProtocol):
 
     family = "comparison"
     task = "You will look at pictures two by two and say which of them looks better."
+    judgement_columns = (
+        ("left", "text"), *NumberProtocol.judgement_columns, ("value_shown", "number"), ("preferred", "text"),
+    )  # fmt: skip
+    tables = ("preferences", "scale", "votes", "opinions")
     n_pictures = 2
     zone: float = 0
     question = "Which picture has the better quality?"
@@ -229,6 +278,23 @@ class ComparisonProtocol(NumberProtocol):
         place = self.preferred(number)
         said = "no clear difference" if place is None else f"{'AB'[place]} is better"
         return f"{said} ({super().words(value, names)})"
+
+    def judgement_cells(
+        self,
+        classes: Sequence[int],
+        value: Mapping[str, Any],
+        order: Sequence[int],
+        expected: Mapping[str, Any] | None,
+        names: Names,
+    ) -> dict[str, Any]:
+        """``left``: a where the first stood on the left; ``value_shown``: below zero where the left one was better."""
+        place = self.preferred(value["value"]) if value else None
+        return {
+            **super().judgement_cells(classes, value, order, expected, names),
+            "left": "ab"[order[0]] if order else None,
+            "value_shown": float(self.as_shown(value["value"], order)) if value and order else None,
+            "preferred": None if not value else "tie" if place is None else "ab"[place],
+        }
 
     def sides(self, order: Sequence[int], names: Names = ()) -> str:
         del names

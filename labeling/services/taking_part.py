@@ -1,5 +1,6 @@
 """Who takes part: invites, consent, the viewing check, exclusions."""
 
+import re
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -22,12 +23,14 @@ from labeling.models import (
     Slot,
     SlotState,
 )
+from labeling.protocols import PROTOCOLS
 from labeling.querysets import SHARED_KINDS, exclusion_in_force
 from labeling.services.settling import trials_lock, trials_settle
 
 log = structlog.get_logger()
 
 MINIMUM_WINDOW = 320, 480  # CSS pixels; below, picture and class cards do not fit side by side or above each other
+PAIR_WIDTH = 820  # CSS pixels; below, two pictures stand one above the other, or small (static/labeling/labeling.css)
 VIEWING_NUMBERS = {
     "width": (1, 100_000),
     "height": (1, 100_000),
@@ -35,6 +38,7 @@ VIEWING_NUMBERS = {
     "zoom": (0.1, 20),
     "scale": (0.01, 100),
 }
+SESSION = re.compile(r"[0-9a-f]{8}")  # made by the page when it loads and after each break
 VIEWING_WORDS = {"device": {"keyboard", "mouse", "touch", "program"}}
 
 
@@ -61,16 +65,26 @@ def viewing_clean(viewing: object) -> dict[str, Any]:
         if value not in known:
             raise DomainError(f"viewing.{name} is {value!r}: it must be one of {sorted(known)}.", field="viewing")
         kept[name] = value
+    if (session := viewing.get("session")) is not None:
+        if not isinstance(session, str) or not SESSION.fullmatch(session):
+            raise DomainError(f"viewing.session is {session!r}: it must be 8 hexadecimal digits.", field="viewing")
+        kept["session"] = session
     return kept
 
 
-def viewing_warnings(viewing: dict[str, Any]) -> list[str]:
-    """What is wrong with a window, in words for the person who looks through it."""
+def viewing_warnings(viewing: dict[str, Any], *, n_pictures: int = 1) -> list[str]:
+    """What is wrong with a window for ``n_pictures`` side by side, in words for the person who looks through it."""
     warnings = []
     width, height = viewing.get("width", 0), viewing.get("height", 0)
     if width < MINIMUM_WINDOW[0] or height < MINIMUM_WINDOW[1]:
         least = f"{MINIMUM_WINDOW[0]} × {MINIMUM_WINDOW[1]}"
         warnings.append(f"The window is small ({width} × {height}): make it at least {least}.")
+    elif n_pictures == 2 and width < PAIR_WIDTH:
+        is_stacked = height > width
+        how = "stand one above the other" if is_stacked else "have little room"
+        warnings.append(
+            f"The window is narrow ({width} wide): the two pictures {how}. Make it at least {PAIR_WIDTH} wide if you can."
+        )
     if abs(viewing.get("zoom", 1) - 1) > 0.01:
         warnings.append(f"The browser zooms to {viewing['zoom']:.0%}: set it back to 100 % (Ctrl+0).")
     return warnings
@@ -162,7 +176,7 @@ def consent_record(*, campaign: Campaign, person: User) -> None:
 def viewing_record(*, campaign: Campaign, person: User, viewing: object) -> list[str]:
     """Keep the result of the viewing check; returns the warnings."""
     kept = viewing_clean(viewing)
-    warnings = viewing_warnings(kept)
+    warnings = viewing_warnings(kept, n_pictures=PROTOCOLS[campaign.protocol].n_pictures)
     Participation.objects.filter(campaign=campaign, person=person).update(
         viewing={**kept, "warnings": warnings, "checked_at": timezone.now().isoformat()}
     )

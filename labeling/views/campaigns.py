@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import DomainError
 from accounts.permissions import require_edit, require_researcher
-from labeling.exports import ENDINGS, TABLES, export_stream
+from labeling.exports import ENDINGS, export_stream, tables_of
 from labeling.forms import CampaignForm, InviteForm
 from labeling.models import (
     Campaign,
@@ -102,7 +102,8 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         people=people,
         agreement=agreement_report(campaign),
         endings=list(ENDINGS),
-        tables=list(TABLES),
+        tables=tables_of(campaign),
+        has_excluded=bool(people["excluded"]),
     )
 
 
@@ -173,16 +174,16 @@ def revoke(request: HttpRequest, pk: int, invite: int) -> HttpResponse:
 @login_required
 @require_GET
 def export(request: HttpRequest, pk: int, table: str, ending: str) -> StreamingHttpResponse:
-    """Judgements or verdicts as a file."""
+    """One of the campaign's tables as a file; ``?people=all`` counts excluded people as well."""
     campaign = campaign_of(request, pk)
-    if table not in TABLES or ending not in ENDINGS:
+    if table not in tables_of(campaign) or ending not in ENDINGS:
         raise Http404(f"no export {table}.{ending}")
-    return export_response(campaign, table, ending)
+    return export_response(campaign, table, ending, everyone=request.GET.get("people") == "all")
 
 
-def export_response(campaign: Campaign, table: str, ending: str) -> StreamingHttpResponse:
+def export_response(campaign: Campaign, table: str, ending: str, *, everyone: bool) -> StreamingHttpResponse:
     """A streamed download."""
-    kind, name, blocks = export_stream(campaign, table, ending)
+    kind, name, blocks = export_stream(campaign, table, ending, everyone=everyone)
     response = StreamingHttpResponse(blocks, content_type=kind)
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

@@ -13,6 +13,7 @@ from PIL import Image
 from accounts.models import User
 from corpora.models import Corpus, CorpusState, Item, Taxonomy
 from labeling.models import Campaign, Participation, Slot, Trial
+from labeling.protocols import PROTOCOLS
 from labeling.services import Recorded, TrialSpec, campaign_create, campaign_open, judgement_record, trials_add
 
 NAMES = ["cat", "dog", "ship", "truck"]
@@ -72,6 +73,19 @@ def make_campaign(
     return campaign
 
 
+def make_number_campaign(
+    by: User, protocol: str, *, trials: int = 3, files: bool = False, size: tuple[int, int] = (32, 32), **options: Any
+) -> Campaign:
+    """An open campaign of ratings, or of comparisons of pictures (0, 1), (1, 2) ... in rows."""
+    campaign = campaign_create(name="quality", protocol=protocol, by=by, **options)
+    campaign_open(campaign=campaign, by=by)
+    is_pair = PROTOCOLS[protocol].n_pictures == 2
+    items = make_items(by, trials + is_pair, files=files, size=size)
+    specs = [TrialSpec(items[n], second=items[n + 1] if is_pair else None) for n in range(trials)]
+    trials_add(campaign=campaign, trials=specs, by=by)
+    return campaign
+
+
 def make_person(campaign: Campaign, name: str, *, consented: bool = True) -> User:
     person = User.objects.create_user(name)
     Participation.objects.create(campaign=campaign, person=person, consented_at=timezone.now() if consented else None)
@@ -81,10 +95,11 @@ def make_person(campaign: Campaign, name: str, *, consented: bool = True) -> Use
 def give(
     slot: Slot | int, person: User, *, kind: str = "answer", value: Any = None, key: Any = None, **more: Any
 ) -> Recorded:
-    """Answer a slot: by default "yes" to everything."""
+    """Answer a slot: by default "yes" to everything, or 1."""
     if value is None and kind == "answer":
         trial = slot.trial if isinstance(slot, Slot) else Slot.objects.get(pk=slot).trial
-        value = {str(index): True for index in trial.classes}
+        classes = trial.classes
+        value = {str(index): True for index in classes} if classes else {"value": 1}
     fields: dict[str, Any] = {"presented_at": timezone.now(), "milliseconds": 900, "viewing": {"device": "keyboard"}}
     return judgement_record(
         slot=slot, person=person, kind=kind, value=value or {}, key=key or uuid4(), **(fields | more)

@@ -40,6 +40,14 @@ class Verify(Protocol):
         ("expected_a", "gold and training: yes or no"),
         ("expected_b", "of the second class"),
     )
+    judgement_columns = (
+        ("class_a", "integer"), ("name_a", "text"), ("answer_a", "truth"),
+        ("class_b", "integer"), ("name_b", "text"), ("answer_b", "truth"), ("class_left", "integer"),
+    )  # fmt: skip
+    verdict_columns = (
+        ("class_a", "integer"), ("name_a", "text"), ("verdict_a", "truth"), ("yes_a", "integer"), ("no_a", "integer"),
+        ("class_b", "integer"), ("name_b", "text"), ("verdict_b", "truth"), ("yes_b", "integer"), ("no_b", "integer"),
+    )  # fmt: skip
     needs_taxonomy = True
     level = "nominal"
 
@@ -136,6 +144,37 @@ class Verify(Protocol):
         if unknown is not None:
             raise DomainError(f'The expected answer is "{unknown}": it must be yes or no.', field="expected")
         return sorted(asked), {str(index): TRUTHS[said] for index, said in asked.items()}
+
+    def judgement_cells(
+        self,
+        classes: Sequence[int],
+        value: Mapping[str, Any],
+        order: Sequence[int],
+        expected: Mapping[str, Any] | None,
+        names: Names,
+    ) -> dict[str, Any]:
+        """Class a is the lower of the class indices asked about, b the higher; empty where there is one class."""
+        cells: dict[str, Any] = {"class_left": order[0] if order else None}
+        for side, index in zip("ab", (*classes, None), strict=False):
+            name = None if index is None else _name(index, names)
+            cells |= {f"class_{side}": index, f"name_{side}": name, f"answer_{side}": value.get(str(index))}
+        return cells
+
+    def verdict_cells(
+        self, classes: Sequence[int], value: Mapping[str, Any], counts: Mapping[str, Any], names: Names
+    ) -> dict[str, Any]:
+        """Sides as of a judgement."""
+        cells: dict[str, Any] = {}
+        for side, index in zip("ab", (*classes, None), strict=False):
+            yes, no = counts.get(str(index), [None, None])
+            cells |= {
+                f"class_{side}": index,
+                f"name_{side}": None if index is None else _name(index, names),
+                f"verdict_{side}": value.get(str(index)),
+                f"yes_{side}": yes,
+                f"no_{side}": no,
+            }
+        return cells
 
     def decide(self, classes: Sequence[int], ballots: Ballots, *, overlap: int, cap: int) -> Ruling:
         """Majority per question with veto."""
