@@ -118,18 +118,16 @@ def _notes_of_scores(scores: Scores) -> list[str]:
     summary, model = scores.summary, scores.version.model
     notes = []
     if summary["n_missing"]:
-        notes.append(
-            f"gives no score to {summary['n_missing']:,} of {scores.corpus.n_rows:,} images: they are left out"
-        )
+        notes.append(f"gives no score to {summary['n_missing']:,} of {scores.corpus.n_rows:,} images")
     if summary.get("n_outside"):
         ends = f"{scale_end(model.score_low)} to {scale_end(model.score_high)}"
-        notes.append(f"{summary['n_outside']:,} scores lie outside the range on the card ({ends})")
+        notes.append(f"gives {summary['n_outside']:,} of its scores outside the range on the card ({ends})")
     if summary["n_scored"] and summary["low"] == summary["high"]:
-        notes.append("gives the same score to every image: it cannot compete")
+        notes.append("gives the same score to every image: nothing can be selected by it")
     if scores.srcc is not None and scores.srcc < 0:
         notes.append(
-            f"its rank correlation with people's opinions is {scores.srcc:.3f}: check whether higher is better as the "
-            "card says"
+            f"contradicts people's opinions (rank correlation {scores.srcc:.3f}): check whether its scores point the "
+            "way that the card says"
         )
     return notes
 
@@ -176,9 +174,7 @@ def scores_require(*, versions: Sequence[Version], corpus: Corpus) -> None:
             field="corpus",
         )
     if len({version.model.task for version in versions}) > 1:
-        raise DomainError(
-            "Classifiers and quality models cannot be scored together: choose one sort.", field="versions"
-        )
+        raise DomainError("Classifiers and quality models are not scored together: choose one sort.", field="versions")
     for version in versions:
         if version.state != VersionState.VERIFIED:
             why = version.refusal or "its check has not ended yet"
