@@ -41,7 +41,8 @@ def explore_job(context: JobContext) -> dict[str, Any]:
 
 @job_handler("competition.demo", queue=Queue.SCORE)
 def demo_job(context: JobContext) -> dict[str, Any]:
-    """Build the digits demo."""
-    from competition.demo import digits_seed, seeding
+    """Build one of the demos that need nothing."""
+    from competition.demo import digits_seed, photographs_seed, seeding
 
-    return digits_seed.seed(by=seeding.demo_owner(), context=context)
+    seeds = {"digits": digits_seed.seed, "photographs": photographs_seed.seed}
+    return seeds[context.payload["demo"]](by=seeding.demo_owner(), context=context)

@@ -11,7 +11,7 @@ from config.env import environment
 
 
 def prepare(*, admin: bool, demo: bool, fresh_broker: bool) -> None:
-    """Migrate, then on request make the first admin account and enqueue the demo, each once.
+    """Migrate, then on request make the first admin account and enqueue the demos, each once.
 
     Args:
         fresh_broker: the broker has just been started empty, so no queued job has a message.
@@ -25,7 +25,8 @@ def prepare(*, admin: bool, demo: bool, fresh_broker: bool) -> None:
         call_command("admin_ensure")
     marker = environment().VAR_DIR / "demo_seeded"
     if demo and not marker.exists():
-        call_command("demo", "digits", "--enqueue")
+        for name in ("digits", "photographs"):
+            call_command("demo", name, "--enqueue")
         marker.touch()
 
 

@@ -65,9 +65,15 @@ def corpus_ensure(name: str, *, by: User, make: Callable[[], Any], **import_opti
 
 
 def version_ensure(
-    name: str, *, taxonomy: Taxonomy, by: User, make: Callable[[], Path], card: dict[str, str], **version: Any
+    name: str,
+    *,
+    by: User,
+    make: Callable[[], Path] | None,
+    card: dict[str, Any],
+    taxonomy: Taxonomy | None = None,
+    **version: Any,
 ) -> Version:
-    """A verified version of a model of its own; ``make`` gives its file.
+    """A verified version of a model of its own; ``make`` gives its file, where it has one.
 
     Raises:
         DomainError: when it is refused.
@@ -77,7 +83,7 @@ def version_ensure(
     )
     found = model.versions.first()
     if found is None:
-        found = version_add(model=model, label="v1", by=by, file=make(), **version)
+        found = version_add(model=model, label="v1", by=by, file=make() if make else None, **version)
     if found.state != VersionState.VERIFIED:
         checking = Job.objects.live().filter(subject=subject_of(found)).first()
         run_inline(checking or version_recheck(version=found, by=by))
@@ -102,8 +108,17 @@ def competition_ensure(
     return round_
 
 
-def digits_enqueue(*, by: User) -> Any:
-    """The job that seeds the digits demo; the one that is alive already, if there is one."""
+DEMOS = {"digits": "handwritten digits", "photographs": "distorted photographs"}
+"""The demos that need nothing, and what they show."""
+
+
+def demo_enqueue(name: str, *, by: User) -> Job:
+    """The job that seeds one of ``DEMOS``; the one that is alive already, if there is one."""
     return job_enqueue(
-        kind="competition.demo", title="Demo: handwritten digits", payload={}, by=by, subject="demo:digits", unique=True
+        kind="competition.demo",
+        title=f"Demo: {DEMOS[name]}",
+        payload={"demo": name},
+        by=by,
+        subject=f"demo:{name}",
+        unique=True,
     )

@@ -1,4 +1,4 @@
-"""``manage.py demo digits | cifar10``: builds a demonstration competition."""
+"""``manage.py demo digits | photographs | cifar10 | frames``: builds a demonstration competition."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         demos = parser.add_subparsers(dest="demo", required=True)
         digits = demos.add_parser("digits", help="1,797 handwritten digits, five classifiers; needs nothing")
-        digits.add_argument("--enqueue", action="store_true", help="leave the work to a worker")
+        photographs = demos.add_parser("photographs", help="distorted photographs, five quality models; needs nothing")
+        for demo in (digits, photographs):
+            demo.add_argument("--enqueue", action="store_true", help="leave the work to a worker")
         cifar = demos.add_parser("cifar10", help="CIFAR-10 with pretrained networks and recorded human answers")
         cifar.add_argument("--data", type=Path, required=True, help="the data folder, which holds cifar10/")
         cifar.add_argument("--k", type=int, default=30, help="images per pair of models")
@@ -31,7 +33,13 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _digits(self, *, enqueue: bool, **_: Any) -> None:
-        job = seeding.digits_enqueue(by=seeding.demo_owner())
+        self._seed("digits", enqueue=enqueue)
+
+    def _photographs(self, *, enqueue: bool, **_: Any) -> None:
+        self._seed("photographs", enqueue=enqueue)
+
+    def _seed(self, name: str, *, enqueue: bool) -> None:
+        job = seeding.demo_enqueue(name, by=seeding.demo_owner())
         if not enqueue:
             run_inline(job, show=True)
 
