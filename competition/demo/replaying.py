@@ -1,11 +1,5 @@
-"""Labels a campaign with recorded answers of real people, through the requests that the annotator's page makes.
+"""Labels a campaign with recorded answers of real people, through the requests that the annotator's page makes."""
 
-CIFAR-10H (J. Peterson et al., ICCV 2019) recorded, for each CIFAR-10 test image, which class each of about 50 people
-chose. A simulated person's answer about an image is one of these recorded answers, drawn without replacement; asked
-whether the image holds a cat, they say yes when the recorded answer was "cat".
-"""
-
-import csv
 import json
 import logging
 import re
@@ -14,12 +8,11 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -31,40 +24,15 @@ from django.db import connection
 
 from accounts.errors import DomainError
 from competition.models import Round, RoundState
-from corpora.reading import manifest_of
 from jobs.inline import run_all_inline
-from labeling.models import Slot
 from labeling.services import invite_create
 
-N_PEOPLE = 12
 THREADS = 4
 PAUSE_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0  # beyond the end of leases that an interrupted replay left behind
 
-
-class RecordedAnswers:
-    """What people said about each image; one answer per simulated person and image."""
-
-    def __init__(self, file: Path, *, seed: int) -> None:
-        with file.open(newline="") as rows:
-            reader = csv.reader(rows)
-            next(reader)
-            self._counts = {path: [int(n) for n in counts] for path, *counts in reader}
-        self._seed = seed
-        self._order: dict[str, list[int]] = {}
-        self._drawn: dict[tuple[str, int], int] = {}
-        self._lock = threading.Lock()
-
-    def answer(self, path: str, person: int) -> int:
-        """The class that this person saw in the image; the same at every call."""
-        with self._lock:
-            if path not in self._order:
-                pool = np.repeat(np.arange(len(self._counts[path])), self._counts[path])
-                rng = np.random.default_rng([self._seed, *path.encode()])
-                self._order[path] = rng.permutation(pool).tolist()
-            if (path, person) not in self._drawn:
-                self._drawn[path, person] = self._order[path].pop()
-            return self._drawn[path, person]
+Answering = Callable[[dict[str, Any]], dict[str, Any]]
+"""From the card of a trial, as the page gets it, to the value of an answer."""
 
 
 class Person:
@@ -88,13 +56,13 @@ class Person:
         self.campaign = int(found[1])
         self._page(f"/label/{self.campaign}/", self._form(page, agree="yes"))
 
-    def label(self, answer: Callable[[int, list[int]], dict[str, bool]]) -> int:
+    def label(self, answer: Answering) -> int:
         """Answer until nothing is left for this person; returns how many answers were given."""
         turn = self._post("next/", {})
         given = 0
         while turn["trials"]:
             trial = turn["trials"][0]
-            value = answer(trial["slot"], [card["index"] for card in trial["classes"]])
+            value = answer(trial)
             started = time.perf_counter()
             turn = self._post(
                 "answer/",
@@ -150,11 +118,20 @@ def own_server() -> Iterator[str]:
         thread.join()
 
 
-def replay(round: Round, folder: Path, *, server: str, say: Callable[[str], object]) -> int:
+def replay(
+    round: Round,
+    answer_for: Callable[[int], Answering],
+    *,
+    people: int,
+    note: str,
+    server: str,
+    say: Callable[[str], object],
+) -> int:
     """Label the round's campaign to its end; returns the number of answers given.
 
     Args:
-        folder: holds ``human_counts.csv``.
+        answer_for: how each of the ``people``, numbered from 0, answers.
+        note: where their answers come from, kept with the invite.
         server: address of a running site, whose workers then settle the round; empty: a server of its own, and
             settling happens here.
 
@@ -167,47 +144,30 @@ def replay(round: Round, folder: Path, *, server: str, say: Callable[[str], obje
         raise DomainError(f'"{server}" is no web address: give one such as http://127.0.0.1:8000.')
     if round.campaign is None:
         raise DomainError(f"{round} has nothing to label: it is {round.get_state_display().lower()}.")
-    recorded = RecordedAnswers(folder / "human_counts.csv", seed=0)
-    paths = [str(path) for path in manifest_of(round.competition.corpus).column("path")]
-
-    def answer_for(person: int) -> Callable[[int, list[int]], dict[str, bool]]:
-        def answer(slot: int, classes: list[int]) -> dict[str, bool]:
-            row = Slot.objects.values_list("trial__item__row", flat=True).get(pk=slot)
-            seen = recorded.answer(recorded_path(paths[row]), person)
-            return {str(index): index == seen for index in classes}
-
-        return answer
-
-    invite = invite_create(
-        campaign=round.campaign, by=round.competition.created_by, quota=N_PEOPLE, note="Recorded people (CIFAR-10H)"
-    )
+    invite = invite_create(campaign=round.campaign, by=round.competition.created_by, quota=people, note=note)
+    how = [answer_for(number) for number in range(people)]
     if server:
-        return _label_all(round, server.rstrip("/"), invite.code, answer_for, say, settle=lambda: time.sleep(2))
+        return _label_all(round, server.rstrip("/"), invite.code, how, say, settle=lambda: time.sleep(2))
     with own_server() as own:
-        return _label_all(round, own, invite.code, answer_for, say, settle=run_all_inline)
-
-
-def recorded_path(path: str) -> str:
-    """The image's path in the records, whatever folder the import put before it."""
-    return "/".join(Path(path).parts[-3:])
+        return _label_all(round, own, invite.code, how, say, settle=run_all_inline)
 
 
 def _label_all(
     round_: Round,
     server: str,
     code: str,
-    answer_for: Callable[[int], Callable[[int, list[int]], dict[str, bool]]],
+    how: Sequence[Answering],
     say: Callable[[str], object],
     *,
     settle: Callable[[], object],
 ) -> int:
-    people = [Person(server, number) for number in range(N_PEOPLE)]
+    people = [Person(server, number) for number in range(len(how))]
     for person in people:
         person.join(code)
 
     def work(person: Person) -> int:
         try:
-            return person.label(answer_for(person.number))
+            return person.label(how[person.number])
         finally:
             connection.close()
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from accounts.errors import DomainError
-from competition.demo.replaying import recorded_path
+from competition.demo.recorded_cifar10 import recorded_path
 from competition.models import Entrant, Exhibit, ExhibitRole, Round, Snapshot
 from corpora.reading import manifest_of
 from labeling.models import Judgement, TrialKind

@@ -20,11 +20,14 @@ class Command(BaseCommand):
         for demo in (digits, photographs):
             demo.add_argument("--enqueue", action="store_true", help="leave the work to a worker")
         cifar = demos.add_parser("cifar10", help="CIFAR-10 with pretrained networks and recorded human answers")
-        cifar.add_argument("--data", type=Path, required=True, help="the data folder, which holds cifar10/")
         cifar.add_argument("--k", type=int, default=30, help="images per pair of models")
-        cifar.add_argument("--replay", action="store_true", help="label it with the recorded answers, over HTTP")
-        cifar.add_argument("--server", default="", help="address of a running Falsify; by default one of its own")
-        cifar.add_argument("--report", type=Path, help="write the comparison with the truth to this Markdown file")
+        frames = demos.add_parser("frames", help="video frames, nine quality models and recorded laboratory ratings")
+        frames.add_argument("--levels", type=int, default=6, help="levels per model")
+        for demo, folder in ((cifar, "cifar10/"), (frames, "iqa_uhd_frames/ and biqa_params/")):
+            demo.add_argument("--data", type=Path, required=True, help=f"the data folder, which holds {folder}")
+            demo.add_argument("--replay", action="store_true", help="label it with the recorded answers, over HTTP")
+            demo.add_argument("--server", default="", help="address of a running Falsify; by default one of its own")
+            demo.add_argument("--report", type=Path, help="write the comparison with the truth to this Markdown file")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -44,11 +47,28 @@ class Command(BaseCommand):
             run_inline(job, show=True)
 
     def _cifar10(self, *, data: Path, k: int, replay: bool, server: str, report: Path | None, **_: Any) -> None:
-        from competition.demo import cifar10, replaying, reporting
+        from competition.demo import cifar10, recorded_cifar10, replaying, reporting
 
         round_ = cifar10.build(data, k=k, by=seeding.demo_owner(), say=self.stdout.write)
         if replay:
-            replaying.replay(round_, data / "cifar10", server=server, say=self.stdout.write)
+            replaying.replay(
+                round_, recorded_cifar10.answers(round_, data / "cifar10"), people=recorded_cifar10.N_PEOPLE,
+                note=recorded_cifar10.NOTE, server=server, say=self.stdout.write,
+            )  # fmt: skip
         if report:
             report.write_text(reporting.report(round_, data / "cifar10"), encoding="utf-8")
+            self.stdout.write(f"Report written to {report}.")
+
+    def _frames(self, *, data: Path, levels: int, replay: bool, server: str, report: Path | None, **_: Any) -> None:
+        from competition.demo import frames, replaying
+
+        folder = data / "iqa_uhd_frames"
+        round_ = frames.build(data, levels=levels, by=seeding.demo_owner(), say=self.stdout.write)
+        if replay:
+            replaying.replay(
+                round_, frames.answers(round_, folder), people=frames.N_PEOPLE, note=frames.NOTE, server=server,
+                say=self.stdout.write,
+            )  # fmt: skip
+        if report:
+            report.write_text(frames.report(round_), encoding="utf-8")
             self.stdout.write(f"Report written to {report}.")
