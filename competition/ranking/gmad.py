@@ -10,8 +10,8 @@ Terms
 Cells without a judgement leave both sums. r_ij + a_ji <= 100, equal exactly where no s_jik is negative.
 
 Intervals draw whole people with replacement, with all they answered. Replicates are shifted so that their mean is the
-score (docs/decisions/0003-ranking-intervals.md): people drawn again are fewer different people, whose means lie
-further from zero, which alone would lower every resistance.
+score: people drawn again are fewer different people, whose means lie further from zero, which alone would lower every
+resistance. They are widened where people are few (docs/decisions/0007-gmad-intervals.md).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import coo_array, csr_array
+from scipy.special import ndtri, stdtrit
 
 from competition.ranking.globalrank import Form, check_form, connections, global_scores, notes_on
 from competition.ranking.matrices import FloatArray, IntArray, RankingError
@@ -27,6 +28,7 @@ from labeling.psychometrics.ranks import percentile_intervals, rank_ranges, rank
 
 FULL = 100.0
 DEFAULT_REPLICATES = 1000
+_ONE_PERSON = "One person answered: there are no intervals over people."
 BLOCK_BYTES = 8 << 20  # cells of the replicates worked on together
 
 
@@ -39,7 +41,7 @@ class GlobalRank:
     low, high   95 % interval over people; NaN without replicates
     rank        1 = best of its component; rank_best, rank_worst as the intervals allow
     component   models of different components have no common scale
-    replicates  (R, M) scores of the people drawn again, shifted to the score
+    replicates  (R, M) scores of the people drawn again, shifted to the score and widened for their small number
     notes       what the answers do not say, in words
     """
 
@@ -131,14 +133,15 @@ def rank_judgements(
     parts = list(_replicates(who, cell, value, s.shape, p, replicates if len(persons) > 1 else 0, seed))
     a, r = aggressiveness(s, p), resistance(s, p)
     models_of = np.stack([cell // k // m, cell // k % m])
-    alone = ("One person answered: there are no intervals over people.",) if len(persons) == 1 else ()
     return GmadStanding(
         models=tuple(models),
         scores=s,
         aggressiveness_matrix=a,
         resistance_matrix=r,
-        aggressiveness=_rank(models, a, [part[0] for part in parts], mode, interval, "a successful attack", alone),
-        resistance=_rank(models, r, [part[1] for part in parts], mode, interval, "a resisted attack", alone),
+        aggressiveness=_rank(
+            models, a, [part[0] for part in parts], mode, interval, "a successful attack", len(persons)
+        ),
+        resistance=_rank(models, r, [part[1] for part in parts], mode, interval, "a resisted attack", len(persons)),
         n_judgements=np.bincount(models_of.ravel(), minlength=m),
         n_persons=len(persons),
     )
@@ -162,8 +165,8 @@ def rank_matrices(
         scores=np.empty((m, m, 0)),
         aggressiveness_matrix=a,
         resistance_matrix=r,
-        aggressiveness=_rank(models, a, [], mode, 0.95, "a successful attack", ()),
-        resistance=_rank(models, r, [], mode, 0.95, "a resisted attack", ()),
+        aggressiveness=_rank(models, a, [], mode, 0.95, "a successful attack"),
+        resistance=_rank(models, r, [], mode, 0.95, "a resisted attack"),
         n_judgements=np.zeros(m, np.int64),
         n_persons=0,
     )
@@ -176,7 +179,7 @@ def _rank(
     mode: Form,
     interval: float,
     what: str,
-    more: tuple[str, ...],
+    n_persons: int = 0,
 ) -> GlobalRank:
     """The leaderboard of a matrix (M, M), with replicates of it in blocks (b, M, M)."""
     strength = _strength(matrix)
@@ -185,7 +188,7 @@ def _rank(
     blocks = [global_scores(_strength(block), found.component, form=mode, start=score) for block in drawn]
     replicates = np.concatenate(blocks) if blocks else np.empty((0, len(models)))
     if len(replicates):
-        replicates = replicates + (score - replicates.mean(axis=0))
+        replicates = score + _widening(n_persons) * (replicates - replicates.mean(axis=0))
     low, high = percentile_intervals(replicates, interval)
     best, worst = rank_ranges(low, high, found.component)
     return GlobalRank(
@@ -197,8 +200,18 @@ def _rank(
         rank_worst=worst,
         component=found.component,
         replicates=replicates,
-        notes=(*notes_on(models, found, what), *more),
+        notes=(*notes_on(models, found, what), *((_ONE_PERSON,) if n_persons == 1 else ())),
     )
+
+
+def _widening(n_persons: int) -> float:
+    """What the spread of the replicates is multiplied by, so that intervals from few people cover what they say.
+
+    Drawing n people again varies by (n - 1) / n of what drawing n new ones does, and a normal quantile takes that
+    variance for known: the corrections of Student's interval (docs/decisions/0007-gmad-intervals.md).
+    """
+    student = stdtrit(n_persons - 1, 0.975) / ndtri(0.975)
+    return float(student * np.sqrt(n_persons / (n_persons - 1)))
 
 
 def _strength(matrix: FloatArray) -> FloatArray:

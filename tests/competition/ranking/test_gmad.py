@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import log_ndtr
+from scipy.stats import norm as normal
+from scipy.stats import t as student
 
 from competition.ranking.globalrank import QUADRATIC_A, QUADRATIC_B, Form, connections, global_scores
 from competition.ranking.gmad import aggressiveness, mean_scores, rank_judgements, rank_matrices, resistance
@@ -184,8 +186,9 @@ def test_the_bootstrap_draws_whole_people() -> None:
         rows = np.concatenate([np.flatnonzero(case["person"] == who) for who, n in enumerate(drawn) for _ in range(n)])
         again = {name: column if name == "counts" else column[rows] for name, column in case.items()}
         slow.append(rank_judgements(names, **again, replicates=0).aggressiveness.score)
-    shifted = np.array(slow) - np.mean(slow, axis=0) + standing.aggressiveness.score
-    assert standing.aggressiveness.replicates == pytest.approx(shifted, abs=1e-6)
+    wider = student.ppf(0.975, 11) / normal.ppf(0.975) * np.sqrt(12 / 11)
+    expected = wider * (np.array(slow) - np.mean(slow, axis=0)) + standing.aggressiveness.score
+    assert standing.aggressiveness.replicates == pytest.approx(expected, abs=1e-6)
     rank = standing.aggressiveness
     assert rank.rank.tolist() == [4, 3, 2, 1]
     assert (rank.low < rank.score).all()
