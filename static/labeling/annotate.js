@@ -1,53 +1,58 @@
-/** The labelling page: shows a trial, takes one key or click as the answer, and goes on at once. */
+/**
+ * The labelling page: shows a trial, takes one key or click as the answer, and goes on at once. It knows trials, keys,
+ * answers on their way and progress; what is asked, and how, is the protocol's.
+ *
+ * A protocol's module (`setup.module`) exports `create({ root, setup, sided, say })`, which gives
+ *   show(trial)              a trial comes on screen; returns the question where it is the trial's own
+ *   value(trial, answer)     what is kept of an action's `answer`, or of what `submitted` gave
+ *   solution(trial, value)   of a training trial, {isRight, text}; `value` is null where no answer was given
+ *   move(by), submitted()    where it has such actions; `submitted` gives an answer, or null where none stands yet
+ *   picks                    names of the actions that clicks on the pictures mean, from left to right
+ *   enlarges                 whether tiny pictures are enlarged
+ * `root` holds its controls: buttons with `data-action`, a word such as "Left" in `data-sided` where it turns to "Upper".
+ */
 
-import { actionOf, bindable, clash, keyLabel } from "./keys.js";
+import { RATES, rateOf } from "./flicker.js";
+import { actionOf, isForElement, keyLabel, panOf, zoomOf } from "./keys.js";
+import { keysDialog } from "./keysdialog.js";
 import { Outbox } from "./outbox.js";
 import { Pace, minutesText } from "./pace.js";
 import { Pictures, reconcile } from "./queue.js";
+import { poster } from "./requests.js";
+import { sided } from "./scale.js";
 import { Stage } from "./stage.js";
 import { measure } from "./viewing.js";
 
 const setup = JSON.parse(document.getElementById("setup").textContent);
 const $ = (id) => document.getElementById(id);
 const base = `/label/${setup.campaign}/`;
+const post = poster(base);
 const UNDO_DEPTH = 10;
 const POLL = 15_000; // milliseconds between looks for new work when there is none
+const RATE = "falsify:flicker"; // storage key of the flicker rate, which belongs to the screen
+const stacked = window.matchMedia("(max-width: 820px) and (orientation: portrait)"); // as in labeling.css
 
 const state = {
   queue: [], // what is still to be judged; [0] is on screen, except while a solution is
-  paintedAt: null, // when its picture was painted; null while it cannot be answered
-  feedback: false, // the solution of a training trial is shown, over its picture
+  paintedAt: null, // when its pictures were painted; null while it cannot be answered
+  feedback: false, // the solution of a training trial is shown, under its pictures
   history: [], // answers of this visit, latest last: {trial, key}
   bindings: { ...setup.keys },
   progress: { ...setup.progress },
   trained: setup.trained,
   campaign: "open",
-  failed: new Set(), // slots whose picture does not load
-  device: "keyboard",
   layout: null,
+  held: null, // code of the key that is held for flicker or the reference
   poll: null,
 };
-const pace = new Pace(performance.now());
+const pace = new Pace(performance.now(), setup.blockMinutes);
 const pictures = new Pictures();
-const stage = new Stage($("stage"), (scale) => {
-  $("zoom-level").textContent = scale >= 1 && Number.isInteger(scale) ? `${scale}:1` : `${Math.round(scale * 100)} %`;
+const stage = new Stage($("stage"), { changed: sizes, picked: pick });
+const protocol = (await import(setup.module)).create({
+  root: $("answers"), setup, say, sided: (text) => sided(text, stacked.matches),
 });
 
 // Requests
-
-function token() {
-  return document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? "";
-}
-
-async function post(path, body) {
-  const response = await fetch(base + path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-CSRFToken": token() },
-    body: JSON.stringify(body),
-  });
-  if (!response.headers.get("Content-Type")?.includes("json")) throw new Error(`status ${response.status}`);
-  return { status: response.status, body: await response.json() };
-}
 
 const outbox = new Outbox(
   `falsify:answers:${setup.person}:${setup.campaign}:`,
@@ -117,7 +122,7 @@ function ended(why = "") {
 function nothing() {
   state.paintedAt = null;
   stage.clear();
-  cards(null);
+  controls(null);
   if (outbox.entries.length) {
     placeholder("Sending your answers …");
     return;
@@ -146,59 +151,85 @@ async function show() {
     nothing();
     return;
   }
+  if ($("break").open) return;
+  if (pace.wantsBreak(performance.now())) {
+    rest();
+    return;
+  }
   $("finish").hidden = true;
   if (trial.training === undefined && !state.trained && !$("trained").open) {
     state.trained = true;
     if (state.history.length) $("trained").showModal();
   }
-  cards(trial);
-  const waited = setTimeout(() => { stage.clear(); placeholder("Loading the picture …"); }, 80);
-  let images = null;
-  try {
-    images = await pictures.get(trial);
-  } catch {
-    state.failed.add(trial.slot);
-  }
-  clearTimeout(waited);
+  controls(trial);
+  const images = await loaded(trial);
   if (state.queue[0] !== trial) return;
   if (images) {
     $("placeholder").hidden = true;
-    stage.show(images[0], trial.pictures[0]);
+    stage.show(images, trial);
   } else {
     stage.clear();
-    placeholder("The picture does not load. Answer “Broken image”, or skip it.");
+    placeholder(trial.pictures.length === 1
+      ? "The picture does not load. Answer “Broken image”, or skip it."
+      : "A picture does not load. Answer “Broken image”, or skip the pair.");
   }
-  requestAnimationFrame(() => {
-    if (state.queue[0] === trial) state.paintedAt = performance.now();
-    performance.mark("trial-painted");
-    if (state.answeredAt) performance.measure("answer-to-paint", { start: state.answeredAt, end: performance.now() });
-    state.answeredAt = null;
-  });
+  painted(trial);
 }
 
-function cards(trial) {
-  const shown = trial?.classes ?? [];
-  $("page").dataset.classes = String(shown.length);
-  ["left", "right"].forEach((side, index) => {
-    const card = $(`card-${side}`);
-    const about = shown[index];
-    card.hidden = !about;
-    if (!about) return;
-    card.querySelector("h2").textContent = about.name;
-    card.querySelector(".synonyms").textContent = about.synonyms.join(", ");
-    card.querySelector(".gloss").textContent = about.gloss;
-  });
-  if (shown.length === 1) $("question").textContent = `Does the picture contain “${shown[0].name}”?`;
-  if (shown.length === 2) $("question").textContent = "Which of these does the picture contain?";
+/** The decoded pictures of a trial, or null where one does not load; says so while they are waited for. */
+async function loaded(trial) {
+  const waited = setTimeout(() => { stage.clear(); placeholder("Loading …"); }, 80);
+  try {
+    return await pictures.get(trial);
+  } catch {
+    return null;
+  } finally {
+    clearTimeout(waited);
+  }
+}
+
+/** Note when the trial is on screen: the second frame starts when the first has been handed over. */
+function painted(trial) {
+  const answeredAt = state.answeredAt;
+  state.answeredAt = null;
+  requestAnimationFrame(() => requestAnimationFrame(() => {
+    if (state.queue[0] !== trial) return;
+    state.paintedAt = performance.now();
+    performance.mark("trial-painted");
+    if (answeredAt) performance.measure("answer-to-paint", { start: answeredAt, end: state.paintedAt });
+  }));
+}
+
+function controls(trial) {
+  $("question").textContent = (trial && protocol.show(trial)) || setup.question;
   $("training-mark").hidden = !trial?.training;
-  document.querySelectorAll("[data-action]").forEach((button) => {
-    const action = actions().find(({ name }) => name === button.dataset.action);
-    button.hidden = !action || !trial;
-  });
+  const names = trial ? actions().map(({ name }) => name) : [];
+  document.querySelectorAll("[data-action]").forEach((button) => { button.hidden = !names.includes(button.dataset.action); });
+  const reference = document.querySelector("[data-action=reference]");
+  if (trial?.reference) state.hasReferences = true;
+  reference.hidden ||= !state.hasReferences;
+  reference.disabled = !trial?.reference;
+  document.querySelector("[data-action=flicker]").hidden ||= trial?.pictures.length !== 2;
 }
 
 function actions() {
   return setup.actions[state.queue[0]?.variant] ?? Object.values(setup.actions)[0];
+}
+
+/** Say how large the pictures are drawn, and whether all of them is seen. */
+function sizes(scales, seen) {
+  const text = (scale) => (scale >= 1 && Number.isInteger(scale) ? `${scale}:1` : `${Math.round(scale * 100)} %`);
+  $("zoom-level").textContent = [...new Set(scales.map(text))].join(" · ");
+  $("part").hidden = seen > 0.999;
+  const key = keyLabel(state.bindings.zoom, state.layout);
+  $("part").textContent = `You see ${Math.round(seen * 100)} %: drag or Shift + arrows; ${key} shows all`;
+}
+
+/** Turn "Left" into "Upper" where the pictures stand one above the other, and back. */
+function words() {
+  document.querySelectorAll("[data-sided]").forEach((element) => {
+    element.textContent = sided(element.dataset.sided, stacked.matches);
+  });
 }
 
 function progress() {
@@ -238,7 +269,7 @@ function act(action, { device, at }) {
     return;
   }
   if (state.feedback) {
-    if (action.kind !== "undo") next();
+    if (!["undo", "move"].includes(action.kind)) next();
     return;
   }
   if (action.kind === "undo") {
@@ -247,42 +278,50 @@ function act(action, { device, at }) {
   }
   const trial = state.queue[0];
   if (!trial || state.paintedAt === null) return;
-  state.answeredAt = at;
-  state.device = device;
-  const seconds = Math.max(0, at - state.paintedAt);
-  press(action.name);
-  if (action.kind === "skip") {
-    outbox.add({ path: "skip/", slot: trial.slot, key: crypto.randomUUID() });
-    state.progress.left = Math.max(0, state.progress.left - 1);
-    announce("Skipped.");
-    advance();
-    next();
+  if (action.kind === "move") {
+    protocol.move(action.answer);
     return;
   }
+  const answer = action.kind === "submit" ? protocol.submitted() : action.answer;
+  if (action.kind === "submit" && answer === null) return;
+  state.answeredAt = at;
+  press(action.name);
+  if (action.kind === "skip") skip(trial);
+  else give(trial, action, answer, { device, at });
+}
+
+function skip(trial) {
+  outbox.add({ path: "skip/", slot: trial.slot, key: crypto.randomUUID() });
+  state.progress.left = Math.max(0, state.progress.left - 1);
+  announce("Skipped.");
+  advance();
+  next();
+}
+
+function give(trial, action, answer, { device, at }) {
+  const isAnswer = ["answer", "submit"].includes(action.kind);
   const key = crypto.randomUUID();
-  const value = {};
-  if (action.kind === "answer") trial.classes.forEach(({ index }, place) => { value[index] = action.answer[place]; });
+  const value = isAnswer ? protocol.value(trial, answer) : {};
   outbox.add({
     path: "answer/",
     slot: trial.slot,
     key,
-    kind: action.kind,
+    kind: isAnswer ? "answer" : action.kind,
     value,
     presented_at: new Date(performance.timeOrigin + state.paintedAt).toISOString(),
-    milliseconds: Math.round(seconds),
-    viewing: { ...measure(), scale: Math.round(stage.scale * 1000) / 1000, device },
+    milliseconds: Math.round(Math.max(0, at - state.paintedAt)),
+    viewing: { ...measure(), scale: Math.round(stage.scale * 1000) / 1000, device, session: pace.session },
   });
   state.history = [...state.history, { trial, key, training: Boolean(trial.training) }].slice(-UNDO_DEPTH);
-  announce(`${action.label}.`);
+  announce(`${sided(action.label, stacked.matches)}.`);
   advance();
   if (trial.training) {
-    feedback(trial, action, value);
+    feedback(trial, isAnswer ? value : null);
     return;
   }
   pace.answered(performance.now());
   state.progress = { done: state.progress.done + 1, left: Math.max(0, state.progress.left - 1) };
   next();
-  suggestBreak();
 }
 
 /** The trial on screen is done with. */
@@ -295,23 +334,49 @@ function advance() {
 function next() {
   state.feedback = false;
   $("feedback").hidden = true;
+  $("page").classList.remove("solved");
   pictures.forget([...state.queue, ...state.history.map(({ trial }) => trial)]);
   show();
   progress();
 }
 
-function feedback(trial, action, value) {
-  const { expected, explanation } = trial.training;
-  const right = action.kind === "answer" && trial.classes.every(({ index }) => value[index] === expected[index]);
+function feedback(trial, value) {
+  const { isRight, text } = protocol.solution(trial, value);
   state.feedback = true;
   state.answeredAt = null;
-  $("feedback").dataset.right = String(right);
-  $("feedback-title").textContent = right ? "Right." : "Not quite.";
-  $("feedback-answer").textContent = trial.classes
-    .map(({ index, name }) => `${name}: ${expected[index] ? "yes" : "no"}`).join(" · ");
-  $("feedback-why").textContent = explanation;
+  $("feedback").dataset.right = String(isRight);
+  $("feedback-title").textContent = isRight ? "Right." : "Not quite.";
+  $("feedback-answer").textContent = text;
+  $("feedback-why").textContent = trial.training.explanation;
   $("feedback").hidden = false;
+  $("page").classList.add("solved");
   $("feedback-next").focus();
+}
+
+/** A click on a picture, where that is an answer. */
+function pick(index, event) {
+  const action = actions().find(({ name }) => name === protocol.picks?.[index]);
+  if (action && !state.feedback) act(action, { device: deviceOf(event), at: event.timeStamp });
+}
+
+function deviceOf(event) {
+  return { touch: "touch", pen: "touch" }[event.pointerType] ?? (event.detail === 0 ? "keyboard" : "mouse");
+}
+
+/** A break: an empty screen, until the person goes on. */
+function rest() {
+  stage.clear();
+  controls(null);
+  const { done, left } = state.progress;
+  const time = minutesText(pace.minutesLeft(left));
+  $("break-count").textContent = `${done} done, ${left} to go${time ? `: ${time}` : ""}.`;
+  $("break").showModal();
+}
+
+function rested() {
+  $("break").close();
+  pace.rested(performance.now());
+  show();
 }
 
 async function undo() {
@@ -359,90 +424,59 @@ function press(name) {
   setTimeout(() => button?.classList.remove("pressed"), 120);
 }
 
-function suggestBreak() {
-  if (pace.wantsBreak(performance.now()) && $("break").hidden) $("break").hidden = false;
-}
-
 // Keys
 
 function labels() {
   document.querySelectorAll("[data-action]").forEach((button) => {
     const code = state.bindings[button.dataset.action];
-    button.querySelector("kbd").textContent = keyLabel(code, state.layout);
+    if (code) button.querySelector("kbd").textContent = keyLabel(code, state.layout);
   });
 }
 
 function onKey(event) {
-  if (document.querySelector("dialog[open]")) return;
+  if (document.querySelector("dialog[open]") || isForElement(event)) return;
   const action = actionOf(event, actions(), state.bindings);
-  if (!action) return;
+  const pan = panOf(event);
+  const zoom = action ? null : zoomOf(event);
+  if (!action && !pan && !zoom) return;
   event.preventDefault();
-  act(action, { device: "keyboard", at: event.timeStamp });
+  if (pan) stage.panStep(pan);
+  else if (zoom) stage.zoomBy(1.5 ** zoom);
+  else if (isHeld(action)) hold(action, event.code);
+  else act(action, { device: "keyboard", at: event.timeStamp });
 }
 
-const remap = { draft: {}, waiting: null };
-
-function openKeys() {
-  remap.draft = { ...state.bindings };
-  remap.waiting = null;
-  drawKeys();
-  $("keys").showModal();
+function isHeld({ kind }) {
+  return ["flicker", "reference"].includes(kind);
 }
 
-function drawKeys() {
-  const both = Object.values(setup.actions).reverse().flat();
-  const unique = both.filter((action, index) => both.findIndex(({ name }) => name === action.name) === index);
-  $("keys-list").replaceChildren(...unique.map((action) => {
-    const row = document.createElement("div");
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "key-button";
-    button.textContent = remap.waiting === action.name ? "Press a key …" : keyLabel(remap.draft[action.name], state.layout);
-    button.setAttribute("aria-label", `${action.label}: ${button.textContent}. Change`);
-    button.addEventListener("click", () => {
-      remap.waiting = action.name;
-      drawKeys();
-      [...$("keys-list").querySelectorAll("button")].find((other) => other.textContent.startsWith("Press"))?.focus();
-    });
-    const name = document.createElement("span");
-    name.textContent = action.label;
-    row.append(name, button);
-    return row;
-  }));
-  const doubled = clash(remap.draft, Object.values(setup.actions));
-  const label = (name) => unique.find((action) => action.name === name).label;
-  $("keys-error").textContent = doubled ? `“${label(doubled[0])}” and “${label(doubled[1])}” have the same key.` : "";
-  $("keys-save").disabled = Boolean(doubled);
+/** Flicker, or show the reference, until `release`. */
+function hold(action, by) {
+  release();
+  state.held = by;
+  document.querySelector(`[data-action="${action.name}"]`)?.classList.add("pressed");
+  if (action.kind === "flicker") stage.flicker();
+  else stage.hold(true);
 }
 
-function onRemapKey(event) {
-  if (!remap.waiting) return;
-  event.preventDefault();
-  event.stopPropagation();
-  if (event.code !== "Escape") {
-    if (!bindable(event.code)) return;
-    remap.draft[remap.waiting] = event.code;
-  }
-  const place = [...$("keys-list").querySelectorAll("button")].indexOf(document.activeElement);
-  remap.waiting = null;
-  drawKeys();
-  $("keys-list").querySelectorAll("button")[Math.max(0, place)]?.focus();
+function release() {
+  state.held = null;
+  document.querySelectorAll("[data-action=flicker], [data-action=reference]").forEach((button) => button.classList.remove("pressed"));
+  stage.unflicker();
+  stage.hold(false);
 }
 
-async function saveKeys() {
+async function saveKeys(bindings) {
   try {
-    const { status, body } = await post("preferences/", { keys: remap.draft });
-    if (status >= 400) {
-      $("keys-error").textContent = body.detail;
-      return;
-    }
+    const { status, body } = await post("preferences/", { keys: bindings });
+    if (status >= 400) return body.detail;
     say("Your keys are remembered.");
   } catch {
     say("No connection: your keys hold for this visit only.");
   }
-  state.bindings = { ...remap.draft };
+  state.bindings = { ...bindings };
   labels();
-  $("keys").close();
+  return "";
 }
 
 // The viewing check and the start
@@ -482,10 +516,14 @@ async function begin() {
 
 async function open() {
   state.layout = await navigator.keyboard?.getLayoutMap?.().catch(() => null) ?? null;
-  labels();
-  progress();
-  if (setup.zoom) stage.mode = setup.zoom;
+  stage.enlarges = Boolean(protocol.enlarges);
+  stage.isPickable = Boolean(protocol.picks);
+  stage.mode = setup.zoom ?? "natural";
+  if ($("flicker-rate")) rates($("flicker-rate"));
   $("fit").setAttribute("aria-pressed", String(stage.mode === "fit"));
+  labels();
+  words();
+  progress();
   const warnings = await check();
   if (sessionStorage.getItem(STARTED) && !(setup.requireViewing && warnings.length)) await begin();
   else {
@@ -494,17 +532,43 @@ async function open() {
   }
 }
 
+/** The choice of the flicker's rate, remembered in this browser. */
+function rates(choice) {
+  stage.rate = rateOf(localStorage.getItem(RATE));
+  choice.replaceChildren(...RATES.map((rate) => new Option(`${rate} a second`, rate, false, rate === stage.rate)));
+  choice.addEventListener("change", () => {
+    stage.rate = Number(choice.value);
+    localStorage.setItem(RATE, choice.value);
+    choice.blur();
+  });
+}
+
+/** Buttons do what their key does; those that are held, for as long as they are, or from one key press to the next. */
+function wire(button) {
+  const action = () => actions().find(({ name }) => name === button.dataset.action);
+  if (isHeld({ kind: button.dataset.action })) {
+    button.addEventListener("pointerdown", () => hold(action(), "pointer"));
+    for (const name of ["pointerup", "pointercancel", "pointerleave"]) button.addEventListener(name, release);
+    button.addEventListener("click", (event) => {
+      if (event.detail !== 0) return;
+      if (state.held === "button") release();
+      else hold(action(), "button");
+    });
+    return;
+  }
+  button.addEventListener("click", (event) => {
+    if (action()) act(action(), { device: deviceOf(event), at: event.timeStamp });
+  });
+}
+
+keysDialog(setup.actions, { bindings: () => state.bindings, layout: () => state.layout, save: saveKeys });
+document.querySelectorAll("[data-action]").forEach(wire);
 document.addEventListener("keydown", onKey);
-$("keys").addEventListener("keydown", onRemapKey, { capture: true });
-$("keys").addEventListener("cancel", (event) => { if (remap.waiting) event.preventDefault(); });
-$("keys-open").addEventListener("click", openKeys);
-$("keys-save").addEventListener("click", saveKeys);
-$("keys-close").addEventListener("click", () => $("keys").close());
-$("keys-reset").addEventListener("click", () => {
-  Object.values(setup.actions).flat().forEach(({ name, code }) => { remap.draft[name] = code; });
-  remap.waiting = null;
-  drawKeys();
-});
+document.addEventListener("keyup", (event) => { if (event.code === state.held) release(); });
+// A button that was clicked gives the focus back, so that Enter and Space mean what they are bound to.
+document.addEventListener("click", (event) => { if (event.detail && !event.target.closest("dialog")) event.target.closest("button")?.blur(); });
+window.addEventListener("blur", release);
+stacked.addEventListener("change", words);
 $("start-button").addEventListener("click", begin);
 $("start").addEventListener("cancel", (event) => event.preventDefault());
 $("check-again").addEventListener("click", check);
@@ -513,24 +577,15 @@ $("trained-close").addEventListener("click", () => {
   state.paintedAt = state.paintedAt && performance.now();
 });
 $("feedback-next").addEventListener("click", next);
-$("break-close").addEventListener("click", () => {
-  $("break").hidden = true;
-  pace.rested(performance.now());
-});
+$("break").addEventListener("cancel", (event) => event.preventDefault());
+$("break-close").addEventListener("click", rested);
 $("fit").addEventListener("click", () => {
   stage.setMode(stage.mode === "fit" ? "natural" : "fit");
   $("fit").setAttribute("aria-pressed", String(stage.mode === "fit"));
   post("preferences/", { zoom: stage.mode }).catch(() => {});
 });
-$("zoom-in").addEventListener("click", () => stage.zoomTo(stage.scale * 1.5));
-$("zoom-out").addEventListener("click", () => stage.zoomTo(stage.scale / 1.5));
-document.querySelectorAll("[data-action]").forEach((button) => {
-  button.addEventListener("click", (event) => {
-    const action = actions().find(({ name }) => name === button.dataset.action);
-    const device = { touch: "touch", pen: "touch" }[event.pointerType] ?? (event.detail === 0 ? "keyboard" : "mouse");
-    if (action) act(action, { device, at: event.timeStamp });
-  });
-});
+$("zoom-in").addEventListener("click", () => stage.zoomBy(1.5));
+$("zoom-out").addEventListener("click", () => stage.zoomBy(1 / 1.5));
 window.addEventListener("online", () => outbox.hurry());
 window.addEventListener("offline", () => banner("You are offline. Go on: your answers are kept and will be sent."));
 window.addEventListener("beforeunload", (event) => {

@@ -2,7 +2,6 @@
 
 const REMEMBERED = 25;
 const PAUSE = 2 * 60_000; // a gap this long is a break
-const STRETCH = 20 * 60_000; // labelling without one for this long suggests one
 
 export function median(values) {
   if (!values.length) return null;
@@ -10,9 +9,20 @@ export function median(values) {
   return sorted[Math.floor(sorted.length / 2)];
 }
 
-/** Milliseconds from answer to answer, of the latest answers; pauses do not count. */
+/** Eight hexadecimal characters that name the trials between two breaks. */
+export function sessionName(random = crypto) {
+  return [...random.getRandomValues(new Uint8Array(4))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Milliseconds from answer to answer, of the latest answers; pauses do not count.
+ *
+ * `block`: minutes after which a break is due. `session` names what is answered between two breaks.
+ */
 export class Pace {
-  constructor(now) {
+  constructor(now, block = 30) {
+    this.block = block * 60_000;
+    this.session = sessionName();
     this.gaps = [];
     this.latest = now;
     this.since = now;
@@ -20,7 +30,7 @@ export class Pace {
 
   answered(now) {
     const gap = now - this.latest;
-    if (gap >= PAUSE) this.since = now;
+    if (gap >= PAUSE) this.rested(now);
     else this.gaps = [...this.gaps, gap].slice(-REMEMBERED);
     this.latest = now;
   }
@@ -31,11 +41,13 @@ export class Pace {
   }
 
   wantsBreak(now) {
-    return now - this.since >= STRETCH;
+    return now - this.since >= this.block;
   }
 
+  /** A break has ended: another block begins. */
   rested(now) {
     this.since = now;
+    this.session = sessionName();
   }
 }
 

@@ -1,25 +1,24 @@
 /**
  * How large a picture is drawn. Scale: device pixels per picture pixel.
  *
- * natural: 1:1, so that nothing is resampled. Tiny pictures are enlarged by a whole number and drawn with hard edges;
- * pictures larger than the stage are scaled down to it (and shown 1:1 on zoom, to be panned).
- * fit: as large as the stage allows.
+ * natural: 1:1, so that nothing is resampled; what is larger than its pane is panned.
+ * fit: the whole picture.
+ * Where a protocol asks what a picture contains (`enlarges`), tiny pictures are enlarged by a whole number and drawn with
+ * hard edges, and fit enlarges as well; where it asks how a picture looks, nothing is ever enlarged but on request.
  */
 
 const TINY_TARGET = 400; // CSS pixels that a tiny picture should roughly fill
 const TINY_LIMIT = 200; // longest side in CSS pixels below which a picture counts as tiny
 export const LARGEST_SCALE = 40;
 
-/** Sizes in pixels: picture {width, height}; stage {width, height} in CSS pixels; ratio = devicePixelRatio. */
-export function scaleFor(mode, picture, stage, ratio = 1) {
-  const room = Math.min((stage.width * ratio) / picture.width, (stage.height * ratio) / picture.height);
-  if (mode === "fit") return room > 1 ? Math.max(1, hardEdges(Math.min(room, LARGEST_SCALE))) : room;
+/** Sizes in pixels: picture {width, height}; pane {width, height} in CSS pixels; ratio = devicePixelRatio. */
+export function scaleFor(mode, picture, pane, ratio = 1, enlarges = false) {
+  const room = Math.min((pane.width * ratio) / picture.width, (pane.height * ratio) / picture.height);
+  if (mode === "fit") return room > 1 && enlarges ? Math.max(1, hardEdges(Math.min(room, LARGEST_SCALE))) : Math.min(1, room);
   const longest = Math.max(picture.width, picture.height);
-  if (longest < TINY_LIMIT * ratio) {
-    const wanted = Math.round((TINY_TARGET * ratio) / longest);
-    return Math.max(1, Math.min(wanted, Math.floor(room), LARGEST_SCALE));
-  }
-  return Math.min(1, room);
+  if (!enlarges || longest >= TINY_LIMIT * ratio) return 1;
+  const wanted = Math.round((TINY_TARGET * ratio) / longest);
+  return Math.max(1, Math.min(wanted, Math.floor(room), LARGEST_SCALE));
 }
 
 /** Whole numbers above 2, so that enlarged pixels stay squares of one size. */
@@ -33,11 +32,24 @@ export function isPixelated(scale) {
 }
 
 /** The nearest offset (CSS pixels from the centre) that keeps the picture in view: centred on an axis where it fits. */
-export function clampPan(offset, drawn, stage) {
+export function clampPan(offset, drawn, pane) {
   const limit = (size, room) => Math.max(0, (size - room) / 2);
   const keep = (value, most) => Math.min(most, Math.max(-most, value));
   return {
-    x: keep(offset.x, limit(drawn.width, stage.width)),
-    y: keep(offset.y, limit(drawn.height, stage.height)),
+    x: keep(offset.x, limit(drawn.width, pane.width)),
+    y: keep(offset.y, limit(drawn.height, pane.height)),
   };
+}
+
+/** The share of a picture that its pane shows, 0 … 1. */
+export function shareSeen(drawn, pane) {
+  return Math.min(1, pane.width / drawn.width) * Math.min(1, pane.height / drawn.height);
+}
+
+/**
+ * Where a side of a picture starts in its pane, in CSS pixels, such that it starts on a device pixel: a picture that is
+ * drawn between device pixels is blurred. `origin`: where the pane starts in the window.
+ */
+export function startOf({ room, size, offset, origin, ratio }) {
+  return Math.round((origin + (room - size) / 2 + offset) * ratio) / ratio - origin;
 }
