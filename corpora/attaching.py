@@ -1,13 +1,12 @@
 """What attaching a table of opinion scores to a corpus would do: which rows it rates, and what is wrong with it.
 
-The table is a flat CSV or Parquet file: `path` (or image, file, filename), `mos`, and optionally `std` (mos_std, sd)
-and `n` (mos_n, count). A path that is no row's is looked for by its file name, where it has no folder and only one row
-has it.
+The table is a flat CSV or Parquet file: `path` (or image, image_name, file, filename), `mos`, and optionally `std`
+(mos_std, sd) and `n` (mos_n, count). A path that is no row's is looked for by its file name, with or without its
+ending, where it has no folder and only one row has it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,21 +109,29 @@ def _quoted(text: str) -> str:
 
 
 def _rows_by_name(manifest: Manifest, names: list[str]) -> npt.NDArray[np.int64]:
-    """The one row whose file has each name; -1 where no row has, more than one, or the name has a folder."""
-    wanted = pa.array(sorted({name for name in names if "/" not in name}), pa.string())
-    if not len(wanted):
-        return np.full(len(names), -1, dtype=np.int64)
+    """The one row whose file has each name, with its ending or without; -1 where none has, or more than one."""
+    rows = np.full(len(names), -1, dtype=np.int64)
+    for left_off in (r"^.*/", r"^.*/|\.[^./]*$"):
+        lost = [place for place in np.flatnonzero(rows < 0) if "/" not in names[place]]
+        rows[lost] = _rows_called(manifest, [names[place] for place in lost], left_off)
+    return rows
+
+
+def _rows_called(manifest: Manifest, names: list[str], left_off: str) -> npt.NDArray[np.int64]:
+    """The one row whose path, without what matches `left_off`, is each name; -1 otherwise."""
+    if not names:
+        return np.empty(0, np.int64)
+    wanted = pa.array(sorted(set(names)), pa.string())
     found = np.full(len(wanted), -1, dtype=np.int64)
     often = np.zeros(len(wanted), dtype=np.int64)
     start = 0
     for batch in manifest.batches(["path"]):
-        bases = pc.replace_substring_regex(batch.column(0), r"^.*/", "")
-        places = pc.index_in(bases, value_set=wanted)
+        places = pc.index_in(pc.replace_substring_regex(batch.column(0), left_off, ""), value_set=wanted)
         hits = np.flatnonzero(np.asarray(places.is_valid()))
         which = places.take(pa.array(hits)).to_numpy()
         found[which] = start + hits
         np.add.at(often, which, 1)
         start += len(batch)
     found[often != 1] = -1
-    row_of: dict[str, Any] = dict(zip(wanted.to_pylist(), found.tolist(), strict=True))
-    return np.array([row_of.get(name, -1) for name in names], dtype=np.int64)
+    row_of = dict(zip(wanted.to_pylist(), found.tolist(), strict=True))
+    return np.array([row_of[name] for name in names], dtype=np.int64)

@@ -91,7 +91,10 @@ def _pixels(photograph: Pristine, request: ImportRequest) -> Pixels | None:
     """The photograph as it is distorted; None when all its files are there already."""
     if all(_target(photograph.name, version, request.unpacked).is_file() for version in _VERSIONS):
         return None
-    pixels = fitted(photograph.load(), request.options.crop())
+    try:
+        pixels = fitted(photograph.load(), request.options.crop())
+    except OSError as error:
+        raise UndecodableImage(f"the photograph cannot be read: {error.strerror or error}") from error
     height, width = pixels.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise UndecodableImage(

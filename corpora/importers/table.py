@@ -1,6 +1,6 @@
 """A CSV or Parquet list of paths, in the order of the list.
 
-Columns: `path` (or `image`, `file`, `filename`), and optionally `label`, `mos` with `mos_std` and `mos_n`, `reference`,
+Columns: `path` (or another of PATH_NAMES), and optionally `label`, `mos` with `mos_std` and `mos_n`, `reference`,
 `group`, `distortion`, `level`. Paths are relative to the list's own folder, or to a given root. The format is
 documented in docs/formats.md.
 """
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from corpora.importers.base import Candidate, ImportRefused, ImportRequest, Listing, Scale, folder_label
 from corpora.importers.opinions import COUNT, MOS, STD, opinion_columns, read_opinion
 
-PATH_NAMES = ("path", "image", "file", "filename")
+PATH_NAMES = ("path", "image", "image_name", "file", "filename")
 OPTIONAL = {  # column -> the names that it may have
     "label": ("label",), "mos": MOS, "mos_std": STD, "mos_n": COUNT, "reference": ("reference",), "group": ("group",),
     "distortion": ("distortion",), "level": ("level",),

@@ -14,7 +14,7 @@ from accounts.errors import Denied, DomainError
 from corpora import reading
 from corpora.imaging.decode import decode_rgb
 from corpora.imaging.distort import DISTORTIONS, blurred, distort, fitted, jpeg2000, noisy
-from corpora.importers import IMPORTERS, ImportRefused, ImportRequest, Options
+from corpora.importers import IMPORTERS, ImportRefused, ImportRequest, Options, Pristine
 from corpora.models import Corpus, CorpusState
 from corpora.photographs import package_photographs
 from corpora.services import corpus_create
@@ -216,6 +216,19 @@ def test_making_goes_on_where_it_stopped(pristine, tmp_path):
     list(IMPORTERS["distorted"](request(lambda *args: None)).candidates)
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
     assert len(sums(tmp_path / "files")) == 42
+
+
+def test_a_photograph_that_vanishes_is_quarantined(pristine, tmp_path):
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    photographs = [Pristine("gone", gone), Pristine("here", lambda: np.asarray(photograph(1)))]
+    request = ImportRequest(pristine, tmp_path / "files", tmp_path / "p.npy", pristine=lambda: photographs)
+    found = list(IMPORTERS["distorted"](request).candidates)
+    assert len(found) == 22
+    assert (found[-1].path, found[-1].problem) == (
+        "gone", "the photograph cannot be read: No such file or directory",
+    )  # fmt: skip
 
 
 @pytest.mark.django_db

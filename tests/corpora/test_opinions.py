@@ -240,6 +240,18 @@ def test_a_file_name_that_two_rows_have_matches_neither(imported, folder, admin_
 
 
 @pytest.mark.django_db
+def test_names_without_their_ending_match_too(imported, folder, admin_user, table):
+    (folder / "dog/c.png").write_bytes(encoded(photograph(41), "PNG"))
+    corpus = imported(folder)
+    file = table("image_name,mos\nd,2\ne f,3\nc,1\nc.png,4\n")
+    plan = corpus_opinions_preview(corpus=corpus, file=file, by=admin_user)
+    paths = reading.manifest_of(corpus).column("path").tolist()
+    matched = {paths[row["row"]]: row["mos"] for row in plan.table.to_pylist()}
+    assert matched == {"dog/d.jpg": 2, "dog/e f.jpg": 3, "dog/c.png": 4}
+    assert plan.unmatched == ["c"]
+
+
+@pytest.mark.django_db
 def test_parquet_with_gaps_is_a_table_too(imported, folder, admin_user, tmp_path):
     corpus = imported(folder)
     columns = {"image": ["cat/a.jpg", "cat/b.png"], "mos": [3.5, None], "sd": [0.5, None], "count": [12.0, None]}
