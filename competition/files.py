@@ -5,10 +5,7 @@ what one model predicts (`path,class[,confidence]`, the model is the file's stem
 column of classes per model). Classes are indices, or ids and names of the taxonomy.
 """
 
-import csv
-import os
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
 from competition.selection.columns import MAX_CONFIDENCE
+from corpora.tables import FileError, examples, no_doubles, no_gaps, read_table, read_truth, require_columns
 from corpora.taxonomy import Taxonomy, TaxonomyError, flat, from_csv, imagenet1k
 
 VERDICT_COLUMNS = ("model_a", "model_b", "path", "a_correct", "b_correct")
@@ -47,12 +43,6 @@ REPORT_COLUMNS = {
     "lost_to_duplicates": pa.int64(),
     "reasons": pa.string(),
 }
-_ENDINGS = (".csv", ".parquet", ".pq")
-_TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-
-
-class FileError(ValueError):
-    """A table that cannot be used; the message names the file, the row and what to change."""
 
 
 @dataclass(frozen=True)
@@ -137,48 +127,19 @@ def read_taxonomy(name: str) -> Taxonomy:
 
 def read_verdicts(path: Path) -> dict[str, list[Any]]:
     """Column -> values of a verdicts file, as `competition.ranking.perron.rank_from_verdicts` takes them."""
-    table = _read(path, text=VERDICT_COLUMNS)
-    _require(path, table, VERDICT_COLUMNS)
+    table = read_table(path, text=VERDICT_COLUMNS)
+    require_columns(path, table, VERDICT_COLUMNS)
     columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in VERDICT_COLUMNS}
     for name in ("model_a", "model_b", "path"):
-        _no_gaps(path, table[name], name)
+        no_gaps(path, table[name], name)
     for name in ("a_correct", "b_correct"):
-        columns[name] = [_truth(path, name, row, text) for row, text in enumerate(columns[name])]
+        columns[name] = [read_truth(path, name, row, text) for row, text in enumerate(columns[name])]
     return columns
-
-
-def write_table(path: Path, columns: dict[str, pa.DataType], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table by the ending of its name, whole or not at all. Raises FileError where it cannot be written."""
-    _ending(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
-        try:
-            if path.suffix.lower() == ".csv":
-                _write_csv(temporary, columns, rows)
-            else:
-                values = list(zip(*rows, strict=True)) or [() for _ in columns]
-                arrays = [pa.array(value, kind) for value, kind in zip(values, columns.values(), strict=True)]
-                pa.parquet.write_table(pa.table(arrays, names=list(columns)), temporary)
-            temporary.chmod(0o644)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def _answers(path: Path) -> list[_Answers]:
     """The models in one file: one, or one per column."""
-    table = _read(path, text=("path",))
+    table = read_table(path, text=("path",))
     names = table.column_names
     if len(set(names)) < len(names):
         raise FileError(f"{path.name} has two columns of the same name: {', '.join(names)}")
@@ -187,8 +148,8 @@ def _answers(path: Path) -> list[_Answers]:
             f"{path.name} has the columns {', '.join(names)}; a predictions file has path,class[,confidence] for one "
             "model, or path and one column of classes per model"
         )
-    _no_gaps(path, table["path"], "path")
-    _no_doubles(path, table["path"])
+    no_gaps(path, table["path"], "path")
+    no_doubles(path, table["path"])
     if "class" not in names:
         if "confidence" in names:
             raise FileError(f'{path.name} has a column "confidence" but no column "class"')
@@ -201,65 +162,10 @@ def _answers(path: Path) -> list[_Answers]:
     return [_Answers(path.stem, path.name, table["path"], _classes(path, table, "class"), confidences)]
 
 
-def _read(path: Path, text: Sequence[str]) -> pa.Table:
-    """The table in a file, the columns in `text` as strings. Raises FileError when it cannot be read or is empty."""
-    ending = _ending(path)
-    try:
-        if ending == ".csv":
-            options = pa.csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()))
-            table = pa.csv.read_csv(path, convert_options=options)
-        else:
-            table = pa.parquet.read_table(path)
-            present = [name for name in text if name in table.column_names]
-            for name in present:
-                column = table[name].cast(pa.string())
-                table = table.set_column(table.column_names.index(name), name, column)
-    except FileNotFoundError as error:
-        raise FileError(f"{path} does not exist") from error
-    except (OSError, pa.ArrowException) as error:
-        raise FileError(f"{path.name} cannot be read as {ending[1:]}: {error}") from error
-    if not table.num_rows:
-        raise FileError(f"{path.name} has no rows")
-    return table
-
-
-def _ending(path: Path) -> str:
-    ending = path.suffix.lower()
-    if ending not in _ENDINGS:
-        raise FileError(f'"{path.name}": the ending decides the format, and only {", ".join(_ENDINGS)} are known')
-    return ending
-
-
-def _require(path: Path, table: pa.Table, columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise FileError(
-            f'{path.name} has no column "{missing[0]}"; needed are {",".join(columns)}, '
-            f"found {','.join(table.column_names)}"
-        )
-
-
-def _no_gaps(path: Path, column: pa.ChunkedArray, name: str) -> None:
-    empty = pc.is_null(column, nan_is_null=True)
-    if pa.types.is_string(column.type):
-        empty = pc.or_(empty, pc.equal(pc.fill_null(column, ""), ""))
-    if pc.any(empty).as_py():
-        first = pc.index(empty, True).as_py()
-        raise FileError(f'{path.name}, row {first + 1}: the column "{name}" is empty (NaN counts as empty)')
-
-
-def _no_doubles(path: Path, paths: pa.ChunkedArray) -> None:
-    if pc.count_distinct(paths).as_py() == len(paths):
-        return
-    counts = pc.value_counts(paths)
-    doubled = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-    raise FileError(f"{path.name} names {len(doubled):,} images more than once, such as {_examples(doubled)}")
-
-
 def _classes(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
     """A column of classes as int64 or as strings."""
     column = table[name]
-    _no_gaps(path, column, name)
+    no_gaps(path, column, name)
     kind = column.type
     if pa.types.is_dictionary(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind):
         return column.cast(pa.string())
@@ -275,7 +181,7 @@ def _confidences(path: Path, table: pa.Table) -> npt.NDArray[np.float32]:
     column = table["confidence"]
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         raise FileError(f'{path.name}: the column "confidence" must hold numbers, not {column.type}')
-    _no_gaps(path, column, "confidence")
+    no_gaps(path, column, "confidence")
     values: npt.NDArray[np.float32] = column.to_numpy().astype(np.float32)
     bad = np.flatnonzero(~((values >= 0) & (values <= MAX_CONFIDENCE)))
     if bad.size:
@@ -337,22 +243,11 @@ def _order(first: _Answers, some: _Answers) -> npt.NDArray[np.int64] | None:
     problems = []
     if position.null_count:
         lacking = first.paths.filter(pc.is_null(position))
-        problems.append(f"lacks {len(lacking):,} images that {first.file} has, such as {_examples(lacking)}")
+        problems.append(f"lacks {len(lacking):,} images that {first.file} has, such as {examples(lacking)}")
     unknown = some.paths.filter(pc.invert(pc.is_in(some.paths, value_set=first.paths.combine_chunks())))
     if len(unknown):
-        problems.append(f"has {len(unknown):,} images that {first.file} lacks, such as {_examples(unknown)}")
+        problems.append(f"has {len(unknown):,} images that {first.file} lacks, such as {examples(unknown)}")
     if problems:
         raise FileError(f"{some.file} {', and '.join(problems)}: every model must have scored the same images")
     order: npt.NDArray[np.int64] = position.to_numpy().astype(np.int64)
     return order
-
-
-def _examples(values: Any) -> str:
-    return ", ".join(f'"{text}"' for text in values[:3].to_pylist())
-
-
-def _truth(path: Path, name: str, row: int, text: str | None) -> bool:
-    value = _TRUTH.get((text or "").strip().lower())
-    if value is None:
-        raise FileError(f'{path.name}, row {row + 1}: the column "{name}" holds "{text or ""}"; give 1 or 0')
-    return value

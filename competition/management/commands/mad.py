@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from competition import files
-from competition.files import VERDICT_COLUMNS, FileError, Predictions
+from competition.files import VERDICT_COLUMNS, Predictions
+from corpora.tables import FileError, write_table
 from corpora.taxonomy import TaxonomyError, level_table
 
 MOST_SHORT_PAIRS = 10  # that the terminal lists
@@ -63,9 +64,9 @@ class Command(BaseCommand):
                 threshold=threshold,
                 progress=lambda done, total: _advance(bar, done, total),
             )
-        files.write_table(out, files.EXHIBIT_COLUMNS, _exhibits(given, selections))
+        write_table(out, files.EXHIBIT_COLUMNS, _exhibits(given, selections))
         if report is not None:
-            files.write_table(report, files.REPORT_COLUMNS, _report_rows(given, selections))
+            write_table(report, files.REPORT_COLUMNS, _report_rows(given, selections))
         self._summarise(given, selections, out)
 
     def _summarise(self, given: Predictions, selections: list[Any], out: Path) -> None:
@@ -92,7 +93,7 @@ class Command(BaseCommand):
         ranking = rank_from_verdicts(*(found[name] for name in VERDICT_COLUMNS), replicates=replicates, seed=seed)
         rows = ranking.rows()
         kinds = {name: _standing_kind(name) for name in files.STANDING_COLUMNS}
-        files.write_table(out, kinds, ([row[name] for name in files.STANDING_COLUMNS] for row in rows))
+        write_table(out, kinds, ([row[name] for name in files.STANDING_COLUMNS] for row in rows))
         self.stdout.write(f"{out}: {len(rows)} models, {replicates:,} bootstrap replicates")
 
     def _distance(self, *, classes: list[str], taxonomy: str, **options: Any) -> None:
