@@ -40,8 +40,8 @@ class Place:
     entrant: Entrant
     measure: str
     score: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     rank: int
     rank_best: int
     rank_worst: int

@@ -296,7 +296,6 @@ def test_a_logistic_calibration_is_recorded(
         ({"options": {"half_width": -1.0}}, "half_width", "greater than 0"),
         ({"options": {"colour": "red"}}, "colour", "not permitted"),
         ({"options": {"calibration": "logistic"}}, "calibration", "no opinion scores"),
-        ({"kind": "mad"}, "versions", "cannot compete here"),
         ({"kind": "chess"}, "kind", "no kind of competition"),
     ],
 )
@@ -307,6 +306,12 @@ def test_bad_settings_name_the_field(
         make_gmad(corpus, versions, by=researcher, **given)
     assert caught.value.field == field
     assert says in str(caught.value)
+
+
+def test_quality_models_do_not_compete_in_mad(corpus: Corpus, versions: list[Version], researcher: User) -> None:
+    with pytest.raises(DomainError, match="cannot compete here") as caught:
+        services.competition_create(name="mixed", corpus=corpus, versions=versions, by=researcher)
+    assert caught.value.field == "versions"
 
 
 def test_equal_scores_everywhere_fail_the_round_in_words(
@@ -332,4 +337,5 @@ def test_a_campaign_with_one_annotator_has_no_intervals_to_boast_of(competition:
     work()
     snapshot = Snapshot.objects.latest_of(competition)
     assert snapshot.standings.count() == 6
-    assert any("one person" in note or "single person" in note for note in snapshot.matrices["notes"])
+    assert not snapshot.standings.exclude(low=None).exists()
+    assert any("person" in note for note in snapshot.matrices["notes"])

@@ -117,7 +117,7 @@ class GmadEvidence(Evidence):
                 entrant=entrant,
                 measure=measure,
                 n_images=int(images[at]),
-                **{name: getattr(rank, name)[at].item() for name in names},
+                **{name: plain(getattr(rank, name)[at]) for name in names},
             )
             for at, entrant in enumerate(self.entrants)
             if np.isfinite(rank.score[at])
