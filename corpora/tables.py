@@ -113,8 +113,8 @@ def read_numbers(path: Path, column: pa.ChunkedArray, name: str, *, gaps: bool =
     if wrong.any():
         row = int(wrong.argmax())
         raise FileError(
-            f'{path.name}, row {row + 1}: the column "{name}" holds "{cells[row].as_py()}"; give a finite number with "." '
-            "for decimals, or leave the row out"
+            f'{path.name}, row {row + 1}: the column "{name}" holds "{cells[row].as_py()}"; give a finite number '
+            'with "." for decimals, or leave the row out'
         )
     return values
 

@@ -5,14 +5,17 @@ once (leave repeats out). Items judged by one person carry no information about 
 
 Source: K. Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011. All three levels are computed from sums per
 item, without the coincidence matrix: the nominal disagreement of an item is n^2 - sum of n_c^2; the interval one is
-2 (n sum of a^2 - (sum of a)^2); the ordinal metric is the interval metric of the values' mid-ranks.
+2 (n sum of a^2 - (sum of a)^2); the ordinal metric is the interval metric of the values' mid-ranks. Only the ordinal
+metric moves with the items drawn; what an item adds to the other two is fixed, so that a replicate is a weighted sum.
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array, csr_array
 
 from labeling.psychometrics.intervals import FloatArray, PsychometricsError
 
@@ -20,6 +23,7 @@ IntArray = NDArray[np.int64]
 Level = Literal["nominal", "ordinal", "interval"]
 
 BLOCK_ENTRIES = 1 << 21
+ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -74,25 +78,29 @@ def krippendorff(
     """
     people, items, codes, scale = _coded(person, item, value, level)
     table = _table(items, codes, len(scale))
-    table = table[table.sum(axis=1) > 1]
-    if not len(table):
+    table = table[np.flatnonzero(table.sum(axis=1) > 1)]
+    if not table.shape[0]:
         nan = float("nan")
         note = "no item has two judgements: agreement cannot be measured"
         return Agreement(nan, nan, nan, nan, len(np.unique(people)), 0, 0, note)
-    alpha = float(_alphas(table, scale, level, np.ones((1, len(table))))[0])
+    n_items = table.shape[0]
+    alpha = float(_alphas(table, scale, level, np.ones((1, n_items)))[0])
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(table), np.full(len(table), 1 / len(table)), size=replicates)
-    low, high = _interval(_alphas(table, scale, level, drawn), confidence)
-    note = "every judgement is the same: alpha is undefined without variation" if np.isnan(alpha) else ""
+    block = max(1, BLOCK_ENTRIES // max(table.shape))
+    drawn = [
+        _alphas(table, scale, level, _drawn_items(rng, n_items, min(block, replicates - start)))
+        for start in range(0, replicates, block)
+    ]
+    low, high = _interval(np.concatenate([np.empty(0), *drawn]), confidence)
     return Agreement(
         alpha=alpha,
         low=low,
         high=high,
-        percent=float(_percent(table)),
+        percent=_percent(table),
         persons=len(np.unique(people)),
-        items=len(table),
+        items=n_items,
         values=int(table.sum()),
-        note=note,
+        note=_note(alpha, n_items),
     )
 
 
@@ -100,14 +108,13 @@ def pair_agreement(person: ArrayLike, item: ArrayLike, value: ArrayLike, *, leve
     """Percent agreement and alpha of every two persons with common items."""
     people, items, codes, scale = _coded(person, item, value, level)
     names = np.unique(np.asarray(person))
-    answers = np.full((names.size, items.max() + 1), -1, dtype=np.int64)
-    answers[people, items] = codes
+    own = [dict(zip(items[people == p].tolist(), codes[people == p].tolist(), strict=True)) for p in range(names.size)]
     rows = []
-    for a in range(names.size):
-        for b in range(a + 1, names.size):
-            common = (answers[a] >= 0) & (answers[b] >= 0)
-            if common.any():
-                rows.append((a, b, *_two_person_agreement(answers[a, common], answers[b, common], scale, level)))
+    for a, b in combinations(range(names.size), 2):
+        common = sorted(own[a].keys() & own[b].keys())
+        if common:
+            one, other = (np.array([own[p][item] for item in common]) for p in (a, b))
+            rows.append((a, b, *_two_person_agreement(one, other, scale, level)))
     if not rows:
         empty = np.empty(0)
         return PairAgreement(names[:0], names[:0], np.empty(0, dtype=np.int64), empty, empty)
@@ -120,7 +127,7 @@ def _two_person_agreement(
 ) -> tuple[int, float, float]:
     each = np.arange(first.size)
     table = _table(np.concatenate([each, each]), np.concatenate([first, second]), len(scale))
-    alpha = _alphas(table, scale, level, np.ones((1, len(table))))[0]
+    alpha = _alphas(table, scale, level, np.ones((1, table.shape[0])))[0]
     return first.size, float((first == second).mean()), float(alpha)
 
 
@@ -152,47 +159,59 @@ def _coded(
     return people, items, codes, numbers
 
 
-def _table(item: IntArray, code: IntArray, n_values: int) -> FloatArray:
-    """(items, v) how often each item got each value."""
-    cells = np.bincount(item * n_values + code, minlength=(int(item.max()) + 1) * n_values)
-    return cells.reshape(-1, n_values).astype(np.float64)
+def _table(item: IntArray, code: IntArray, n_values: int) -> csr_array:
+    """(items, v) sparse: how often each item got each value."""
+    shape = (int(item.max()) + 1, n_values)
+    return coo_array((np.ones(item.size), (item, code)), shape=shape).tocsr()
 
 
-def _alphas(table: FloatArray, scale: FloatArray, level: Level, weight: NDArray) -> FloatArray:
+def _drawn_items(rng: np.random.Generator, n_items: int, replicates: int) -> FloatArray:
+    """(replicates, items) how often each item is drawn when as many are drawn with replacement."""
+    drawn = rng.integers(0, n_items, size=(replicates, n_items)) + n_items * np.arange(replicates)[:, None]
+    return np.bincount(drawn.ravel(), minlength=replicates * n_items).reshape(replicates, n_items).astype(np.float64)
+
+
+def _alphas(table: csr_array, scale: FloatArray, level: Level, weight: FloatArray) -> FloatArray:
     """(R,) alpha when item u counts weight[r, u] times; table (u, v), weight (R, u)."""
-    size = max(1, BLOCK_ENTRIES // table.size)
-    parts = [
-        _alpha_block(table, scale, level, weight[start : start + size].astype(np.float64))
-        for start in range(0, len(weight), size)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0)
-
-
-def _alpha_block(table: FloatArray, scale: FloatArray, level: Level, weight: FloatArray) -> FloatArray:
     judged = table.sum(axis=1)  # (u,)
+    total = weight @ judged  # (R,)
+    if level == "interval":
+        centred = scale - (table.sum(axis=0) @ scale) / judged.sum()
+        first, second = table @ centred, table @ centred**2  # (u,)
+        observed = weight @ (2 * (judged * second - first**2) / (judged - 1))
+        expected = 2 * (total * (weight @ second) - (weight @ first) ** 2)
+        varied = expected > ROUNDING * (total * np.abs(centred).max()) ** 2
+        return _ratio(observed, expected, total, varied)
     marginal = weight @ table  # (R, v)
-    total = marginal.sum(axis=1)  # (R,)
+    varied = (marginal > 0).sum(axis=1) > 1
     if level == "nominal":
         observed = weight @ ((judged**2 - (table**2).sum(axis=1)) / (judged - 1))
-        expected = total**2 - (marginal**2).sum(axis=1)
-    else:
-        position = np.broadcast_to(scale, marginal.shape)
-        if level == "ordinal":
-            position = np.cumsum(marginal, axis=1) - marginal / 2  # mid-ranks
-        position = position - (position * marginal).sum(axis=1, keepdims=True) / total[:, None]
-        first, second = position @ table.T, position**2 @ table.T  # (R, u)
-        observed = (weight * 2 * (judged * second - first**2) / (judged - 1)).sum(axis=1)
-        expected = 2 * total * (marginal * position**2).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        alpha = 1 - (total - 1) * observed / expected
-    alpha[(marginal > 0).sum(axis=1) < 2] = np.nan
+        return _ratio(observed, total**2 - (marginal**2).sum(axis=1), total, varied)
+    ranks = np.cumsum(marginal, axis=1) - marginal / 2  # mid-ranks
+    ranks -= (ranks * marginal).sum(axis=1, keepdims=True) / total[:, None]
+    first, second = ranks @ table.T, ranks**2 @ table.T  # (R, u)
+    observed = (weight * 2 * (judged * second - first**2) / (judged - 1)).sum(axis=1)
+    return _ratio(observed, 2 * total * (marginal * ranks**2).sum(axis=1), total, varied)
+
+
+def _ratio(observed: FloatArray, expected: FloatArray, total: FloatArray, varied: NDArray[np.bool_]) -> FloatArray:
+    alpha = np.full(observed.shape, np.nan)
+    alpha[varied] = 1 - (total[varied] - 1) * observed[varied] / expected[varied]
     return alpha
 
 
-def _percent(table: FloatArray) -> float:
+def _percent(table: csr_array) -> float:
     judged = table.sum(axis=1)
-    equal = (table * (table - 1)).sum()
-    return equal / (judged * (judged - 1)).sum()
+    equal = (table**2).sum() - judged.sum()
+    return float(equal / (judged * (judged - 1)).sum())
+
+
+def _note(alpha: float, n_items: int) -> str:
+    if np.isnan(alpha):
+        return "every judgement is the same: alpha is undefined without variation"
+    if n_items == 1:
+        return "only one item has two judgements: the interval, over items, says nothing"
+    return ""
 
 
 def _interval(alphas: FloatArray, confidence: float) -> tuple[float, float]:

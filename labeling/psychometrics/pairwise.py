@@ -486,7 +486,7 @@ def _family(tally: Tally, model: PairModel, with_ties: bool) -> _Family:
 
 
 def _newton(
-    counts: _Counts, family: _Family, theta: FloatArray, solve: "Callable[[_Terms, _Family], FloatArray]"
+    counts: _Counts, family: _Family, theta: FloatArray, solve: Callable[[_Terms, _Family], FloatArray]
 ) -> FloatArray:
     """(r, n_parameters) maximisers of the likelihoods of r tallies, from theta of the same shape.
 

@@ -8,7 +8,6 @@ Judgements come in long form, one per row: person, item, value, and what the rul
 """
 
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,7 +71,7 @@ def bt500(person: ArrayLike, item: ArrayLike, value: ArrayLike) -> Screening:
     mean = np.bincount(items, values) / count
     deviation = values - mean[items]
     variance = np.bincount(items, deviation**2) / count
-    varied = variance > ROUNDING * np.maximum(1.0, mean**2)
+    varied = variance > (ROUNDING * np.abs(values).max()) ** 2
     kurtosis = np.bincount(items, deviation**4) / count / np.where(varied, variance, 1.0) ** 2
     normal = (kurtosis >= NORMAL_KURTOSIS[0]) & (kurtosis <= NORMAL_KURTOSIS[1])
     threshold = np.where(normal, FAR_NORMAL, FAR_OTHERWISE) - ROUNDING
@@ -177,7 +176,7 @@ def speed(
         raise PsychometricsError(f"judgement {row} was answered {-times[row]} s before it was shown: check the clocks")
     judged = np.bincount(people).astype(np.float64)
     fast = np.bincount(people, times < floor) / judged
-    median = np.array([np.median(times[people == p]) for p in range(names.size)])
+    median = _medians(people, times)
     able = judged >= fewest
     flagged = able & (fast > too_many)
     reasons = [
@@ -189,42 +188,45 @@ def speed(
     return _screening("speed", names, figures, flagged, able, reasons, note)
 
 
-def straight_lining(person: ArrayLike, order: ArrayLike, value: ArrayLike, *, alpha: float = 0.001) -> Screening:
+def straight_lining(person: ArrayLike, order: ArrayLike | None, value: ArrayLike, *, alpha: float = 0.001) -> Screening:
     """Flags runs of one answer that independent answers would hardly give.
 
-    order: (n,) anything that sorts a person's judgements in time. A run of length L of an answer that the whole group
+    order: (n,) anything that sorts a person's judgements in time; None where the order is not known, and then only one
+    answer all along counts as a run. A run of length L of an answer that the whole group
     gives with share q has a chance of at most (n - L + 1) q^L in n judgements, times the number of different answers;
     below `alpha` (divided by the number of persons) the person is flagged. Judging by the group's shares keeps
     campaigns with one frequent answer fair.
-    Figures: run (longest), chance (of such a run, of the least likely answer), entropy (bits of the own answers),
-    judged.
+    Figures: run (longest; NaN where only the order could tell), chance (of such a run, of the least likely answer),
+    entropy (bits of the own answers), judged.
     """
     names, people = _labels(person)
     _, codes = _labels(value)
-    when = np.asarray(order)
+    when = np.zeros(codes.size) if order is None else np.asarray(order)
     if not when.shape == codes.shape == people.shape:
         raise PsychometricsError(
             f"columns differ in shape: person {people.shape}, order {when.shape}, value {codes.shape}"
         )
     share = np.bincount(codes) / codes.size
-    sequences = [
-        codes[np.flatnonzero(people == p)[np.argsort(when[people == p], kind="stable")]] for p in range(names.size)
-    ]
-    judged = np.array([sequence.size for sequence in sequences], dtype=np.float64)
-    runs = [_runs(sequence) for sequence in sequences]
-    chances = np.array([_least_chance(run, share, int(n)) for run, n in zip(runs, judged, strict=True)])
-    longest = np.array([max(length for _, length in run) for run in runs], dtype=np.float64)
-    entropy = np.array([_entropy(np.bincount(sequence) / sequence.size) for sequence in sequences])
+    judged = np.bincount(people)
+    entropy = _entropies(people, codes, share.size)
+    longest, chances = _runs(people, codes, when, share)
+    if order is None:
+        longest[entropy > 0], chances[entropy > 0] = np.nan, 1.0
     limit = alpha / names.size
     able = share.size * share.min() ** judged < limit
     flagged = chances < limit
     reasons = [
-        f"gave one answer {int(longest[p])} times running in {int(judged[p])} judgements; independent answers would do "
+        f"gave one answer {longest[p]:.0f} times running in {int(judged[p])} judgements; independent answers would do "
         f"so with chance {chances[p]:.1g}"
         for p in range(names.size)
     ]
     note = _unable_note(able, "gave too few answers for any run to be unlikely")
-    figures = {"run": longest, "chance": chances, "entropy": entropy, "judged": judged}
+    figures = {
+        "run": longest,
+        "chance": chances,
+        "entropy": entropy,
+        "judged": judged.astype(np.float64),
+    }
     return _screening("straight-lining", names, figures, flagged, able, reasons, note)
 
 
@@ -293,20 +295,35 @@ def _unable_note(able: BoolArray, why: str) -> str:
     return f"{(~able).sum()} of {able.size} persons {why} and cannot be flagged"
 
 
-def _runs(sequence: IntArray) -> list[tuple[int, int]]:
-    """(answer, length) of each run."""
-    return [(int(code), sum(1 for _ in same)) for code, same in groupby(sequence.tolist())]
+def _medians(people: IntArray, values: FloatArray) -> FloatArray:
+    """(p,) median of each person's values."""
+    ordered = values[np.lexsort((values, people))]
+    count = np.bincount(people)
+    start = np.cumsum(count) - count
+    return (ordered[start + (count - 1) // 2] + ordered[start + count // 2]) / 2
 
 
-def _least_chance(runs: list[tuple[int, int]], share: FloatArray, judged: int) -> float:
-    """Bound on the chance of the least likely run, any answer counted."""
-    least = min((judged - length + 1) * share[code] ** length for code, length in runs)
-    return min(1.0, share.size * least)
+def _runs(people: IntArray, codes: IntArray, when: NDArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(p,) longest run of one answer, and (p,) a bound on the chance of the least likely run, any answer counted."""
+    order = np.lexsort((np.arange(people.size), np.unique(when, return_inverse=True)[1], people))
+    who, what = people[order], codes[order]
+    first = np.flatnonzero(np.concatenate([[True], (who[1:] != who[:-1]) | (what[1:] != what[:-1])]))
+    length = np.diff(np.append(first, who.size))
+    owner, answer = who[first], what[first]
+    judged = np.bincount(people)
+    chance = np.minimum(1.0, share.size * (judged[owner] - length + 1) * share[answer] ** length)
+    longest, least = np.zeros(judged.size), np.ones(judged.size)
+    np.maximum.at(longest, owner, length)
+    np.minimum.at(least, owner, chance)
+    return longest, least
 
 
-def _entropy(share: FloatArray) -> float:
-    positive = share[share > 0]
-    return float(-(positive * np.log2(positive)).sum())
+def _entropies(people: IntArray, codes: IntArray, n_codes: int) -> FloatArray:
+    """(p,) entropy in bits of each person's answers."""
+    cells, count = np.unique(people * n_codes + codes, return_counts=True)
+    owner = cells // n_codes
+    share = count / np.bincount(people)[owner]
+    return np.bincount(owner, -share * np.log2(share)).astype(np.float64)
 
 
 def _labels(column: ArrayLike) -> tuple[NDArray, IntArray]:

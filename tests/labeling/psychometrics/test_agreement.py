@@ -75,8 +75,8 @@ def test_interval_is_the_spread_over_redrawn_items(level):
     fast = krippendorff(person, item, value, level=level, replicates=50, seed=3)
     units = [u for u in range(12) if (item == u).sum() > 1]
     slow = []
-    for times in np.random.default_rng(3).multinomial(len(units), np.full(len(units), 1 / len(units)), size=50):
-        drawn = np.repeat(units, times)
+    for numbers in np.random.default_rng(3).integers(0, len(units), size=(50, len(units))):
+        drawn = np.array(units)[numbers]
         items = np.concatenate([np.full((item == u).sum(), k) for k, u in enumerate(drawn)])
         values = np.concatenate([value[item == u] for u in drawn])
         slow.append(alpha_by_definition(items, values, level))

@@ -1,5 +1,6 @@
 """Quality from ratings, against small matrices worked by hand, a generic optimiser, simulation and real studies."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -149,6 +150,105 @@ def test_identical_ratings_have_no_bias(estimate):
     scores, people = estimate([1, 1, 2, 2], [1, 2, 1, 2], [3, 3, 3, 3])
     assert scores.quality.tolist() == [3, 3]
     assert people.bias.tolist() == [0, 0]
+
+
+def test_bias_removal_reaches_the_end_where_persons_barely_overlap():
+    """A chain of 60 persons, each sharing one item with the next: passes over the means would never end."""
+    rng = np.random.default_rng(2)
+    person = np.repeat(np.arange(60), 4)
+    item = (np.arange(60)[:, None] * 3 + np.arange(4)).ravel()
+    value = rng.uniform(1, 5, item.max() + 1)[item] + rng.normal(0, 1, 60)[person] + rng.normal(0, 0.3, 240)
+    design = np.zeros((240, item.max() + 61))
+    design[np.arange(240), item] = 1
+    design[np.arange(240), item.max() + 1 + person] = 1
+    fitted = design @ np.linalg.lstsq(design, value, rcond=None)[0]
+    scores, people = bias_removed_scores(person, item, value)
+    np.testing.assert_allclose(scores.quality[item] + people.bias[person], fitted, atol=1e-9)
+
+
+def test_published_likelihood_is_the_alternation_written_out():
+    """ITU-T P.910 Annex E step by step on a full matrix: quality, bias, inconsistency, until quality stands still."""
+    _, matrix = simulate(3, persons=18, items=25, bias=np.linspace(-1, 1, 18), inconsistency=np.linspace(0.3, 1.5, 18))
+    quality, bias = matrix.mean(axis=0), np.zeros(18)
+    for _ in range(10_000):
+        before = quality
+        bias = (matrix - quality).mean(axis=1)
+        spread = (matrix - quality - bias[:, None]).std(axis=1)
+        quality = ((matrix - bias[:, None]) / spread[:, None] ** 2).sum(axis=0) / (1 / spread**2).sum()
+        if np.linalg.norm(quality - before) < 1e-8:
+            break
+    scores, people = maximum_likelihood_scores(*long_form(matrix))
+    np.testing.assert_allclose(scores.quality, quality, atol=1e-6)
+    np.testing.assert_allclose(people.bias, bias, atol=1e-6)
+    np.testing.assert_allclose(people.inconsistency, spread, atol=1e-6)
+    np.testing.assert_allclose(scores.error, (1 / spread**2).sum() ** -0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e5])
+def test_the_scale_of_the_ratings_does_not_matter(scale):
+    _, matrix = simulate(5, persons=9, items=20, seen=0.8)
+    person, item, value = long_form(matrix)
+    for estimate in ESTIMATORS:
+        plain, people = estimate(person, item, value)
+        scaled, scaled_people = estimate(person, item, value * scale)
+        np.testing.assert_allclose(scaled.quality / scale, plain.quality, atol=1e-6)
+        np.testing.assert_allclose(scaled_people.inconsistency / scale, people.inconsistency, atol=1e-6)
+
+
+def test_fifteen_ratings_an_item_call_for_the_published_likelihood():
+    for persons, mode in ((15, "published"), (14, "restricted")):
+        _, matrix = simulate(1, persons=persons)
+        chosen = maximum_likelihood_scores(*long_form(matrix))[1]
+        named = maximum_likelihood_scores(*long_form(matrix), mode=mode)[1]
+        np.testing.assert_array_equal(chosen.inconsistency, named.inconsistency)
+
+
+@pytest.mark.parametrize("estimate", ESTIMATORS)
+def test_groups_without_a_rating_in_common_are_fitted_apart_and_said(estimate):
+    _, matrix = simulate(6, persons=8, items=12, bias=[2, 0, 0, 0, 1, 0, 0, 0])
+    matrix[:4, 6:] = matrix[4:, :6] = np.nan
+    scores, people = estimate(*long_form(matrix))
+    alone, alone_people = estimate(*long_form(matrix[:4, :6]))
+    assert people.bias[:4].sum() == pytest.approx(0, abs=1e-9)
+    assert "2 groups of persons and items" in scores.note
+    if estimate is bias_removed_scores:
+        np.testing.assert_allclose(scores.quality[:6], alone.quality, atol=1e-9)
+        np.testing.assert_allclose(people.bias[:4], alone_people.bias, atol=1e-9)
+
+
+@pytest.mark.parametrize("estimate", ESTIMATORS)
+def test_one_person_is_all_quality(estimate):
+    scores, people = estimate(["p"] * 3, ["a", "b", "c"], [1, 5, 3])
+    assert scores.quality.tolist() == pytest.approx([1, 5, 3])
+    assert people.bias.tolist() == pytest.approx([0])
+    assert np.isnan(scores.error).all()
+    assert scores.note
+
+
+def test_items_with_one_rating_have_no_interval_and_it_is_said():
+    assert "1 of 2 items have a single rating" in mean_opinion_scores(["a", "a", "b"], [1, 2, 3]).note
+
+
+def test_perfect_agreement_leaves_no_inconsistency():
+    matrix = np.tile([1.0, 3.0, 5.0, 2.0, 4.0, 3.0], (7, 1))
+    scores, people = maximum_likelihood_scores(*long_form(matrix))
+    np.testing.assert_allclose(scores.quality, matrix[0], atol=1e-9)
+    np.testing.assert_allclose(people.inconsistency, 0, atol=1e-9)
+    assert np.isfinite(scores.error).all()
+
+
+def test_laboratory_ratings_give_the_published_means():
+    folder = DATA.parent / "iqa_uhd_frames"
+    if not folder.exists():
+        pytest.skip(f"needs iqa_uhd_frames of the optional data folder ({DATA.parent})")
+    with (folder / "ratings.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (folder / "mos_ci.csv").open(newline="") as file:
+        published = {row["image_name"]: float(row["mos"]) for row in csv.DictReader(file)}
+    names = [row["video_name"].rpartition("\\")[2].removesuffix(".png']") for row in rows]
+    scores = mean_opinion_scores(names, [float(row["rating"]) for row in rows])
+    assert len(scores.items) == len(published) == 371
+    np.testing.assert_allclose(scores.quality, [published[name] for name in scores.items.tolist()], atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["nflx_public_raw.json", "vqeg_hd3_raw.json"])
