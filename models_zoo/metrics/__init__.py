@@ -30,11 +30,12 @@ rows or on 8-bit planes, so a measure needs little more memory than the image: a
 Importing this package imports numpy and nothing heavier.
 """
 
-from models_zoo.metrics import builtin  # noqa: F401  (it fills the registry)
+from models_zoo.metrics import builtin, learned  # noqa: F401  (they fill the registry)
 from models_zoo.metrics.registry import (
     Measure,
     MetricCard,
     MetricError,
+    MissingPackage,
     UnknownMetric,
     UnsuitableImage,
     UnsuitableParams,
@@ -47,6 +48,7 @@ __all__ = [
     "Measure",
     "MetricCard",
     "MetricError",
+    "MissingPackage",
     "UnknownMetric",
     "UnsuitableImage",
     "UnsuitableParams",

@@ -36,7 +36,7 @@ class BrisqueParams:
     offset: np.ndarray
 
     def __post_init__(self) -> None:
-        n = len(self.coefficients)
+        n = self.coefficients.size
         shapes = {"support": (n, N_FEATURES), "coefficients": (n,), "scale": (N_FEATURES,), "offset": (N_FEATURES,)}
         for name, shape in shapes.items():
             found = getattr(self, name).shape

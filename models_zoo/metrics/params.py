@@ -3,6 +3,7 @@
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 from models_zoo.metrics.registry import UnsuitableParams
 
 SIZE_LIMIT = 64 * 2**20  # bytes, unpacked; the published files are below 1 MiB
+# What zipfile and numpy raise on damaged, encrypted or unknown archives.
+_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def read_arrays(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
@@ -29,7 +32,7 @@ def read_arrays(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, np.
             return {key: _array(arrays, spellings, path.name) for key, spellings in names.items()}
     except UnsuitableParams:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise UnsuitableParams(f'"{path.name}" cannot be read as an .npz file: {error}') from error
 
 
@@ -37,7 +40,7 @@ def _array(arrays: Mapping[str, np.ndarray], spellings: Sequence[str], file: str
     name = next((spelling for spelling in spellings if spelling in arrays), None)
     if name is None:
         raise UnsuitableParams(f'"{file}" has no array "{spellings[0]}": it has {", ".join(sorted(arrays)) or "none"}')
-    array = arrays[name]
+    array = np.asarray(arrays[name])
     if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
         raise UnsuitableParams(f'"{file}", array "{name}": every value must be a finite number')
     return array.astype(np.float64)

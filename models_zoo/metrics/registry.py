@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,10 @@ class UnsuitableImage(MetricError):
     """This image (or its reference) has no score: it is too small, constant, of another size, not 8-bit RGB."""
 
 
+class MissingPackage(MetricError):
+    """The measure needs an optional package that is not installed."""
+
+
 class UnsuitableParams(MetricError):
     """The file of parameters is missing, damaged or not one of this measure."""
 
@@ -41,7 +46,7 @@ class MetricCard:
 
     `low`, `high`: ends of the range of scores, None where it is open. `params`: which kind of parameters file the
     measure needs ("brisque", "niqe"), None for none. `min_side`: least height and width in pixels. `licence`: of the
-    parameters and the code; `source`: the paper.
+    parameters and the code; `source`: the paper. `package`: an optional package that it needs, None for none.
     """
 
     name: str
@@ -56,12 +61,28 @@ class MetricCard:
     licence: str
     source: str
     builder: Builder = field(repr=False, compare=False)
+    package: str | None = None
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the package that it needs is installed."""
+        return self.package is None or find_spec(self.package) is not None
+
+    def require_available(self) -> None:
+        """Raise MissingPackage where the package that it needs is not installed."""
+        if not self.is_available:
+            raise MissingPackage(
+                f'measure "{self.name}" needs the package {self.package}, which is not installed: '
+                f'"pip install -r requirements-{self.package}.txt", if its licence suits you ({self.licence})'
+            )
 
     def build(self, params: Path | None = None) -> Measure:
         """The measure, ready to be called, also from several threads; calls raise UnsuitableImage.
 
-        Raises UnsuitableParams when a file of parameters is missing, not wanted or not usable.
+        Raises UnsuitableParams when a file of parameters is missing, not wanted or not usable, MissingPackage where an
+        optional package is not installed.
         """
+        self.require_available()
         if self.params and params is None:
             raise UnsuitableParams(f'measure "{self.name}" needs a file of {self.params} parameters: none was given')
         if params is not None and not self.params:
@@ -120,6 +141,7 @@ def register_metric(
     min_side: int,
     licence: str,
     source: str,
+    package: str | None = None,
 ) -> Callable[[Builder], Builder]:
     """Decorator: enter a builder. Raises ValueError when the name is taken."""
 
@@ -139,6 +161,7 @@ def register_metric(
             licence=licence,
             source=source,
             builder=builder,
+            package=package,
         )
         return builder
 
@@ -146,8 +169,8 @@ def register_metric(
 
 
 def list_metrics(pattern: str = "*") -> list[MetricCard]:
-    """All cards whose name matches a shell pattern, in the order of registration."""
-    return [card for name, card in _registered.items() if fnmatchcase(name, pattern)]
+    """The cards of measures that can be used here, whose name matches a shell pattern, in the order of registration."""
+    return [card for name, card in _registered.items() if fnmatchcase(name, pattern) and card.is_available]
 
 
 def get(name: str) -> MetricCard:

@@ -1,0 +1,170 @@
+"""Full-reference measures against scikit-image, torchmetrics and slow recomputations of their definitions."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import correlate
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from models_zoo.metrics import get
+from models_zoo.metrics.fidelity import SCALE_WEIGHTS
+from models_zoo.metrics.planes import luminance, shrink
+from tests.models_zoo.metrics.pictures import NAMES, as_jpeg, blurred, noisy, photograph
+
+SPOILERS = {"blur": blurred, "noise": noisy, "jpeg": as_jpeg}
+STEPS = {"blur": (0.7, 1.5, 3), "noise": (5, 15, 40), "jpeg": (70, 30, 8)}
+COMPARING = ("psnr", "psnr_y", "ssim", "ssim_downsampled", "ms_ssim", "gmsd")
+
+
+def crop(name):
+    """Odd on one side; enough for five scales."""
+    return photograph(name)[60:258, 100:301]
+
+
+def grey(image):
+    return luminance(image).astype(float)
+
+
+def slow_ssim(first, second):
+    """Mean SSIM and mean contrast-structure, from the definition with a two-dimensional window."""
+    offsets = np.arange(-5, 6)
+    window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
+    window /= window.sum()
+
+    def mean(plane):
+        return correlate(plane, window)[5:-5, 5:-5]
+
+    c1, c2 = 2.55**2, 7.65**2
+    mu, nu = mean(first), mean(second)
+    var, war = mean(first**2) - mu**2, mean(second**2) - nu**2
+    contrast = (2 * (mean(first * second) - mu * nu) + c2) / (var + war + c2)
+    return (contrast * (2 * mu * nu + c1) / (mu**2 + nu**2 + c1)).mean(), contrast.mean()
+
+
+def slow_halved(plane):
+    """2 x 2 means at every second pixel; the last row and column stand twice where they have no partner."""
+    height, width = plane.shape
+    padded = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="symmetric")
+    return padded.reshape(len(padded) // 2, 2, -1, 2).mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_psnr_is_scikit_images(name):
+    image = crop(name)
+    spoilt = noisy(image, 12)
+    assert get("psnr").build()(spoilt, image) == pytest.approx(peak_signal_noise_ratio(image, spoilt), abs=1e-9)
+    expected = peak_signal_noise_ratio(grey(image), grey(spoilt), data_range=255)
+    assert get("psnr_y").build()(spoilt, image) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", SPOILERS)
+def test_ssim_is_scikit_images_and_follows_its_definition(name, kind):
+    image = crop(name)
+    spoilt = SPOILERS[kind](image, STEPS[kind][1])
+    value = get("ssim").build()(spoilt, image)
+    expected = structural_similarity(
+        grey(image), grey(spoilt), data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    assert value == pytest.approx(expected, abs=1e-10)
+    assert value == pytest.approx(slow_ssim(grey(spoilt), grey(image))[0], abs=1e-10)
+
+
+def test_ssim_reduces_large_images_only_under_the_name_that_says_so():
+    image = photograph("astronaut")[:400]  # reduced by two
+    spoilt = noisy(image, 20)
+    expected, _ = slow_ssim(slow_halved(grey(spoilt)), slow_halved(grey(image)))
+    assert get("ssim_downsampled").build()(spoilt, image) == pytest.approx(expected, abs=1e-10)
+    small, spoilt_small = image[:300], spoilt[:300]
+    assert get("ssim_downsampled").build()(spoilt_small, small) == get("ssim").build()(spoilt_small, small)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 5])
+def test_shrinking_is_a_mirrored_mean_filter_and_every_nth_pixel(factor):
+    plane = grey(photograph("chelsea"))[:47, :61]
+    reach = (factor - 1) // 2
+    padded = np.pad(plane, factor, mode="symmetric")
+    slow = np.array(
+        [
+            [
+                padded[y + factor - reach : y + 2 * factor - reach, x + factor - reach : x + 2 * factor - reach].mean()
+                for x in range(0, 61, factor)
+            ]
+            for y in range(0, 47, factor)
+        ]
+    )
+    np.testing.assert_allclose(shrink(plane, factor), slow, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", SPOILERS)
+def test_ms_ssim_follows_its_definition(name, kind):
+    image = crop(name)
+    spoilt = SPOILERS[kind](image, STEPS[kind][1])
+    first, second = grey(spoilt), grey(image)
+    terms = []
+    for _ in range(4):
+        terms.append(slow_ssim(first, second)[1])
+        first, second = slow_halved(first), slow_halved(second)
+    terms.append(slow_ssim(first, second)[0])
+    value = get("ms_ssim").build()(spoilt, image)
+    assert value == pytest.approx(float(np.prod(np.power(terms, SCALE_WEIGHTS))), abs=1e-10)
+
+
+def test_ssim_and_ms_ssim_agree_with_torchmetrics():
+    import torch
+    from torchmetrics.functional import image as judge
+
+    image = crop("coffee")
+    spoilt = noisy(image, 15)
+    first, second = (torch.tensor(grey(pixels))[None, None] for pixels in (spoilt, image))
+    _, local = judge.structural_similarity_index_measure(first, second, data_range=255.0, return_full_image=True)
+    inner = local[..., 5:-5, 5:-5].mean().item()  # where the window fits
+    assert get("ssim").build()(spoilt, image) == pytest.approx(inner, abs=1e-9)
+    # at five scales it averages over a mirrored border too, and drops odd rows: near, not equal
+    scales = judge.multiscale_structural_similarity_index_measure(first, second, data_range=255.0).item()
+    assert get("ms_ssim").build()(spoilt, image) == pytest.approx(scales, abs=2e-3)
+
+
+def test_ms_ssim_of_a_negative_is_zero_not_a_complex_number():
+    image = photograph("astronaut")
+    assert get("ms_ssim").build()(255 - image, image) == 0
+
+
+@pytest.mark.parametrize("size", [(120, 160), (121, 159)])
+def test_gmsd_follows_its_definition(size):
+    image = photograph("coffee")[: size[0], : size[1]]
+    spoilt = as_jpeg(image, 20)
+    prewitt = np.array([[1, 0, -1]] * 3) / 3
+    magnitudes = []
+    for plane in (grey(spoilt), grey(image)):
+        padded = np.pad(plane, ((0, size[0] % 2), (0, size[1] % 2)))
+        low = padded.reshape(len(padded) // 2, 2, -1, 2).mean(axis=(1, 3))
+        across, down = (correlate(low, kernel, mode="constant") for kernel in (prewitt, prewitt.T))
+        magnitudes.append(np.hypot(across, down))
+    one, other = magnitudes
+    similarity = (2 * one * other + 170) / (one**2 + other**2 + 170)
+    assert get("gmsd").build()(spoilt, image) == pytest.approx(similarity.std(ddof=1), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", COMPARING)
+@pytest.mark.parametrize("kind", SPOILERS)
+def test_the_more_an_image_is_spoilt_the_worse_its_score(name, kind):
+    card, image = get(name), crop("astronaut")
+    measure = card.build()
+    scores = [measure(version, image) for version in (image, *(SPOILERS[kind](image, step) for step in STEPS[kind]))]
+    assert scores == sorted(scores, reverse=card.higher_is_better)
+    assert len(set(scores)) == len(scores)
+
+
+@pytest.mark.parametrize("name", COMPARING)
+def test_an_image_is_a_perfect_copy_of_itself(name):
+    card, image = get(name), crop("coffee")
+    perfect = card.high if card.higher_is_better else card.low
+    assert card.build()(image, image) == pytest.approx(perfect, abs=1e-12)
+
+
+def test_one_grey_level_in_one_pixel_is_not_better_than_the_limit_of_psnr():
+    image = photograph("astronaut")
+    other = image.copy()
+    other[0, 0, 0] ^= 1
+    assert get("psnr").build()(other, image) == 100
