@@ -9,7 +9,7 @@ from corpora.models import Corpus
 from corpora.opinions import Bar, OpinionTable, histogram
 
 PAGE = 60
-COLUMNS = ("row", "path", "width", "height", "label")
+COLUMNS = ("row", "path", "width", "height", "label", "distortion", "level")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class HistogramPlot:
     width: int = 560
     height: int = 240
     left: int = 56
+    top: int = 28
     bottom: int = 196
 
 
@@ -94,7 +95,7 @@ def histogram_plot(table: OpinionTable) -> HistogramPlot:
     """How many images have which MOS, over the whole scale."""
     bars = histogram(table)
     plot = HistogramPlot([], [], [])
-    wide, high = (plot.width - plot.left - 12) / len(bars), plot.bottom - 16
+    wide, high = (plot.width - plot.left - 12) / len(bars), plot.bottom - plot.top
     tallest = max(bar.count for bar in bars)
     for number, bar in enumerate(bars):
         length = round(bar.share * high, 2)

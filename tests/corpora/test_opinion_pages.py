@@ -53,7 +53,7 @@ def test_a_table_is_previewed_and_then_attached(client, admin_user, corpus, var_
         "of 6 images rated",
         "MOS, higher = better",
         "by ada",
-        "1 paths of the table",
+        "1 path of the table is not in the corpus",
     ):
         assert words in shown
     assert not list((var_dir / "uploads").rglob("*.csv"))
