@@ -105,7 +105,7 @@ def _network(data: Path, *, by: User) -> Version:
             "task": Task.QUALITY, "higher_is_better": False, "source_url": "https://doi.org/10.1109/CVPR.2014.224",
             "description": "Kang et al. 2014, trained on LIVE: predicts DMOS, lower is better.",
         },
-        kind=VersionKind.TORCH, architecture="cnniqa",
+        kind=VersionKind.TORCH, architecture="cnniqa", preprocessing={"channels": "grey"},
     )  # fmt: skip
 
 
