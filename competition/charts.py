@@ -4,57 +4,15 @@ Every plot has a table behind it, with the same numbers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil, floor, log10
 from typing import Any
+
+from labeling.charts import Axis, Tick, axis
 
 WHISKER_WIDTH, WHISKER_PAD = 260.0, 8.0
 PLOT_WIDTH, PLOT_HEIGHT = 520.0, 260.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 16.0, 12.0, 40.0
 BUMP_RIGHT = 150.0  # room for the names at the end of the lines
 SERIES_COLOURS = 8  # --series-1 … --series-8 in competition.css
-
-
-@dataclass(frozen=True)
-class Tick:
-    at: float
-    label: str
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A linear scale from ``low..high`` to ``start..end``."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    ticks: tuple[Tick, ...]
-
-    def at(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
-        return round(self.start + share * (self.end - self.start), 2)
-
-
-def axis(values: Sequence[float], start: float, end: float, *, n_ticks: int = 4, zero: bool = False) -> Axis:
-    """A scale that holds all values, with round ticks."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    low = min(low, 0.0) if zero else low
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
-    step = _round_step((high - low) / n_ticks)
-    low, high = floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step
-    decimals = max(0, -floor(log10(step)))
-    scale = Axis(low, high, start, end, ())
-    count = round((high - low) / step) + 1
-    ticks = tuple(Tick(scale.at(low + at * step), f"{low + at * step:.{decimals}f}") for at in range(count))
-    return Axis(low, high, start, end, ticks)
-
-
-def _round_step(rough: float) -> float:
-    """The next of 1, 2, 5 times a power of ten, so that a tick's label needs no digit more than the step."""
-    power = 10.0 ** floor(log10(rough))
-    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= rough * (1 - 1e-9))
 
 
 def whiskers(lines: Sequence[dict[str, Any]], *, value: str, zero: bool = True) -> dict[str, Any]:

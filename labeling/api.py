@@ -21,8 +21,9 @@ from corpora.models import Corpus, Taxonomy
 from labeling.exports import ENDINGS, TABLES
 from labeling.models import Campaign, Exclusion, Invite, Judgement, Participation, Slot, Trial, TrialKind, Verdict
 from labeling.presentation import person_progress, person_state, person_statistics, trial_card, trial_cards
+from labeling.protocols import PROTOCOLS
 from labeling.querysets import exclusion_in_force
-from labeling.reliability import agreement_report, people_report, person_row
+from labeling.reliability import agreement_report, crowd_report, person_row
 from labeling.services import (
     Answer,
     RowSpec,
@@ -331,7 +332,15 @@ class CampaignViewSet(
             name: None if value != value else value  # NaN is no JSON
             for name, value in agreement_report(campaign).__dict__.items()
         }
-        return Response({"agreement": agreement, "people": [person_row(report) for report in people_report(campaign)]})
+        crowd = crowd_report(campaign)
+        return Response(
+            {
+                "agreement": agreement,
+                "level": PROTOCOLS[campaign.protocol].level,
+                "people": [person_row(report) for report in crowd.people],
+                "notes": [{"rule": rule, "note": note} for rule, note in crowd.notes],
+            }
+        )
 
     @extend_schema(request=ExcludeSerializer, responses=OpenApiTypes.OBJECT)
     @action(detail=True, methods=["post"])

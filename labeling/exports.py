@@ -187,7 +187,7 @@ OPINIONS = pa.schema(
 
 def mos_rows(campaign: Campaign, everyone: bool = False) -> Iterator[Row]:
     """Mean opinion scores of rated pictures."""
-    lines = opinion_scores(campaign, everyone=everyone)
+    lines = opinion_scores(campaign, everyone=everyone).lines
     names = Names.of_ids(line["item"] for line in lines)
     for line in lines:
         item = names.items[line["item"]]

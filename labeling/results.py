@@ -18,7 +18,7 @@ from corpora import reading
 from corpora.models import Corpus, Item
 from labeling.models import Campaign, Exclusion, Judgement, JudgementKind
 from labeling.protocols import PROTOCOLS
-from labeling.protocols.number import ComparisonProtocol, NumberProtocol
+from labeling.protocols.number import ComparisonProtocol
 from labeling.psychometrics.mos import maximum_likelihood_scores, mean_opinion_scores
 from labeling.psychometrics.pairwise import rank_votes
 from labeling.querysets import SHARED_KINDS
@@ -78,14 +78,23 @@ def digest(campaign: Campaign) -> str:
     return f"{campaign.pk}:{state['last']}:{state['undone']}:{exclusions['all']}:{exclusions['lifted']}"
 
 
-def opinion_scores(campaign: Campaign, *, everyone: bool = False) -> list[Line]:
-    """A line per rated picture, by id: n, mos with std and its t interval, and the quality of the P.910 likelihood.
+@dataclass(frozen=True)
+class Opinions:
+    """Opinion scores of rated pictures, and what their figures cannot say.
 
-    item, n, mos, std, low, high, quality, quality_low, quality_high; None where one answer cannot tell.
+    lines  by picture: item, n, mos with std and its t interval low, high, and the quality of the P.910 likelihood with
+           quality_low, quality_high; None where there are too few answers to tell
     """
+
+    lines: list[Line]
+    notes: list[str]
+
+
+def opinion_scores(campaign: Campaign, *, everyone: bool = False) -> Opinions:
+    """Opinion scores of everything that was rated, by id."""
     answers = answers_read(campaign, everyone=everyone)
     if not len(answers):
-        return []
+        return Opinions([], [])
     plain = mean_opinion_scores(answers.item, answers.value)
     likely, _ = maximum_likelihood_scores(answers.person, answers.item, answers.value)
     columns: dict[str, NDArray[Any]] = {
@@ -99,7 +108,7 @@ def opinion_scores(campaign: Campaign, *, everyone: bool = False) -> list[Line]:
         "quality_low": likely.low,
         "quality_high": likely.high,
     }
-    return _lines(columns)
+    return Opinions(_lines(columns), [note for note in (plain.note, likely.note) if note])
 
 
 def preferences(campaign: Campaign, *, everyone: bool = False) -> list[Line]:
@@ -275,9 +284,10 @@ def _items(ids: Sequence[int]) -> Iterable[Item]:
 def rates(campaign: Campaign) -> bool:
     """Whether the campaign's answers are ratings of one picture."""
     protocol = PROTOCOLS[campaign.protocol]
-    return isinstance(protocol, NumberProtocol) and not isinstance(protocol, ComparisonProtocol)
+    return protocol.has_numbers and protocol.n_pictures == 1
 
 
 def compares(campaign: Campaign) -> bool:
     """Whether the campaign's answers compare two pictures."""
-    return isinstance(PROTOCOLS[campaign.protocol], ComparisonProtocol)
+    protocol = PROTOCOLS[campaign.protocol]
+    return protocol.has_numbers and protocol.n_pictures == 2

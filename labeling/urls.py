@@ -1,6 +1,6 @@
 from django.urls import path
 
-from labeling.views import annotate, campaigns, people, trials
+from labeling.views import annotate, campaigns, people, results, trials
 
 app_name = "labeling"
 urlpatterns = [
@@ -23,6 +23,7 @@ urlpatterns = [
     path("campaigns/<int:pk>/people/", people.people, name="people"),
     path("campaigns/<int:pk>/people/<int:part>/exclude/", people.exclude, name="exclude"),
     path("campaigns/<int:pk>/people/<int:part>/restore/", people.restore, name="restore"),
+    path("campaigns/<int:pk>/results/", results.results, name="results"),
     path("campaigns/<int:pk>/verdicts/", trials.verdicts, name="verdicts"),
     path("campaigns/<int:pk>/trials/<int:trial>/", trials.trial, name="trial"),
     path("campaigns/<int:pk>/trials/<int:trial>/gold/", trials.gold, name="gold"),

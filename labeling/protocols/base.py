@@ -86,7 +86,7 @@ class Protocol:
         needs_taxonomy: asks about classes of a label space.
         level: of measurement, for the agreement between people.
         question: asked under the stage where the campaign has no question of its own.
-        has_zone: expected answers are a zone, ``{"low", "high"}``, of the answer's number.
+        has_numbers: the answer is one number, ``{"value": number}``; expected answers are a zone, ``{"low", "high"}``.
         defaults: settings of a campaign that says nothing of them.
         columns: of a list of trials beyond their pictures, as (name, meaning).
         judgement_columns, verdict_columns: of exports, as (name, type), where ``exports`` has the others.
@@ -100,7 +100,7 @@ class Protocol:
     purpose: str
     n_pictures: Literal[1, 2] = 1
     needs_taxonomy = False
-    has_zone = False
+    has_numbers = False
     level: Level = "interval"
     question = ""
     defaults: Mapping[str, Any] = {}
@@ -194,6 +194,16 @@ class Protocol:
         """Whether the left one was preferred; None where neither was, or nothing is left or right."""
         del value, order
         return None
+
+    def as_shown(self, number: float, order: Sequence[int]) -> float:
+        """A number in the order of the trial as it was on the screen, and the other way round."""
+        del order
+        return number
+
+    def votes(self, value: Mapping[str, Any]) -> dict[str, int]:
+        """The answer as votes for (1), against (-1) or neither (0), by question; empty where it is no choice."""
+        del value
+        return {}
 
     def numbers(self, value: Mapping[str, Any]) -> dict[str, float]:
         """The answer as numbers, by question: what agreement, screening and opinion scores are computed of."""

@@ -41,7 +41,7 @@ class NumberProtocol(Protocol):
     purpose = (
         "Your answers show how good these pictures look to people. Models that predict it are checked against them."
     )
-    has_zone = True
+    has_numbers = True
     low: float
     high: float
     step: float = 0
@@ -124,11 +124,6 @@ class NumberProtocol(Protocol):
 
     def pressed(self, value: Mapping[str, Any], order: Sequence[int]) -> str:
         return f"{self.as_shown(value['value'], order):g}"
-
-    def as_shown(self, number: float, order: Sequence[int]) -> float:
-        """A number in the order of the trial as it was on the screen, and the other way round."""
-        del order
-        return number
 
     def numbers(self, value: Mapping[str, Any]) -> dict[str, float]:
         return {"value": float(value["value"])}
@@ -270,6 +265,10 @@ class ComparisonProtocol(NumberProtocol):
     def chose_left(self, value: Mapping[str, Any], order: Sequence[int]) -> bool | None:
         place = self.preferred(value["value"])
         return None if place is None else place == order[0]
+
+    def votes(self, value: Mapping[str, Any]) -> dict[str, int]:
+        place = self.preferred(value["value"])
+        return {"value": 0 if place is None else 1 - 2 * place}
 
     def words(self, value: Mapping[str, Any], names: Names = ()) -> str:
         number = value.get("mean", value.get("value"))

@@ -7,11 +7,15 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import DomainError
+from labeling.charts import answer_pictures, people_plot
 from labeling.forms import ExcludeForm
 from labeling.models import Exclusion, Participation
-from labeling.reliability import people_report
+from labeling.protocols import PROTOCOLS
+from labeling.reliability import agreement_report, crowd_report
 from labeling.services import person_exclude, person_restore
 from labeling.views.shared import campaign_of, person_of, show
+
+OPTIONAL = ("gold", "repeats", "difference", "others", "correlation", "bias", "far", "left")  # columns shown when known
 
 
 @login_required
@@ -19,10 +23,22 @@ from labeling.views.shared import campaign_of, person_of, show
 def people(request: HttpRequest, pk: int) -> HttpResponse:
     """Everybody who takes part: how much, how fast, how reliably."""
     campaign = campaign_of(request, pk)
-    reports = people_report(campaign)
+    crowd = crowd_report(campaign)
+    pictures = answer_pictures(crowd.people, PROTOCOLS[campaign.protocol])
     lifted = Exclusion.objects.filter(participation__campaign=campaign, lifted_at__isnull=False)
     past = lifted.select_related("participation__person", "created_by", "lifted_by").order_by("-lifted_at")[:20]
-    return show(request, "people", campaign, "people", reports=reports, form=ExcludeForm(), past=past)
+    return show(
+        request,
+        "people",
+        campaign,
+        "people",
+        rows=[{"report": report, "pictures": pictures.get(report.participation.pk)} for report in crowd.people],
+        has={name: any(getattr(report, name) is not None for report in crowd.people) for name in OPTIONAL},
+        notes=crowd.notes,
+        plot=people_plot(crowd.people),
+        agreement=agreement_report(campaign),
+        past=past,
+    )
 
 
 @login_required

@@ -258,7 +258,7 @@ class TestResearcher:
         assert client.post(reverse("labeling:gold", args=[campaign.pk, trial.pk])).status_code == 403
         assert client.post(reverse("labeling:drop", args=[campaign.pk, trial.pk])).status_code == 403
 
-    @pytest.mark.parametrize(("page", "most"), [("campaign", 14), ("people", 9), ("verdicts", 8), ("list", 6)])
+    @pytest.mark.parametrize(("page", "most"), [("campaign", 14), ("people", 13), ("verdicts", 8), ("list", 6)])
     def test_statements_do_not_grow(
         self, campaign: Campaign, researcher: User, page: str, most: int, django_assert_max_num_queries: Any
     ) -> None:
@@ -307,7 +307,7 @@ class TestResearcher:
         assert "must not lie above" in bad.content.decode()
 
     def test_reliability_finds_the_careless(self, researcher: User) -> None:
-        from labeling.reliability import agreement_report, people_report
+        from labeling.reliability import agreement_report, crowd_report
 
         campaign = make_campaign(researcher, trials=24, overlap=4)
         names = ["ada", "grace", "alan", "rush"]
@@ -318,7 +318,7 @@ class TestResearcher:
                 truth = slot.trial.item.row % 2 == 0
                 value = {"0": truth, "1": not truth} if name != "rush" else {"0": True, "1": True}
                 give(slot, who, value=value, milliseconds=1500 + n if name != "rush" else 120)
-        reports = {report.participation.person.username: report for report in people_report(campaign)}
+        reports = {report.participation.person.username: report for report in crowd_report(campaign).people}
         assert reports["ada"].flags == []
         assert any("speed" in flag for flag in reports["rush"].flags)
         assert any("straight-lining" in flag for flag in reports["rush"].flags)

@@ -105,6 +105,9 @@ class Verify(Protocol):
             return None
         return bool(value[str(order[0])])
 
+    def votes(self, value: Mapping[str, Any]) -> dict[str, int]:
+        return {index: 1 if said else -1 for index, said in value.items()}
+
     def numbers(self, value: Mapping[str, Any]) -> dict[str, float]:
         return {index: float(said) for index, said in value.items() if said is not None}
 
