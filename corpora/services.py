@@ -27,6 +27,7 @@ from corpora.importers import ImportRefused, ImportRequest, Options, Pristine, S
 from corpora.importers.distorted import names_of
 from corpora.models import Corpus, CorpusSource, CorpusState, Item, Taxonomy, TaxonomyKind
 from corpora.opinions import write_opinions
+from corpora.signals import opinions_changed
 from corpora.taxonomy import Taxonomy as PureTaxonomy
 from corpora.taxonomy import TaxonomyError, flat, from_csv, imagenet1k
 from jobs.services import job_enqueue
@@ -304,6 +305,7 @@ def corpus_opinions_import(
         locked.facts = {**locked.facts, "opinions": facts}
         locked.n_rated = write_opinions(corpus.directory, plan.table, plan.low, plan.high)
         locked.save(update_fields=["facts", "n_rated"])
+        transaction.on_commit(lambda: opinions_changed.send_robust(sender=Corpus, corpus=locked, by=by))
     corpus.facts, corpus.n_rated = locked.facts, locked.n_rated
     logger.info("corpus %s: %s opinion scores attached by %s", corpus.pk, corpus.n_rated, by)
     return corpus

@@ -1,7 +1,8 @@
 """Zip and tar archives (gzip, bzip2, xz), unpacked under the corpus's own directory and then read as a folder.
 
 Nothing an archive says is believed: names are checked part by part, links and devices are left out, sizes are counted
-while unpacking. Only what looks like an image by its name or first bytes is written at all.
+while unpacking. Only what looks like an image by its name or first bytes is written at all. Of an archive that is cut
+off or damaged in its middle, what stands before that place is unpacked; the rest is one line of the quarantine list.
 """
 
 import lzma
@@ -18,6 +19,7 @@ from typing import IO
 
 from corpora.imaging.inspect import is_image_name, looks_like_image
 from corpora.importers.base import ArchiveLimits, Candidate, ImportRefused, ImportRequest, Listing
+from corpora.importers.cut import Entry, is_cut_zip, salvaged, the_rest
 from corpora.importers.folder import walk
 
 _BLOCK = 1 << 20
@@ -25,17 +27,6 @@ _BLOCK = 1 << 20
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError)
 _NAME_BYTES, _PATH_BYTES = 255, 3_000
 _IGNORED = ("__MACOSX",)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One member of an archive. problem: why it may not be unpacked; packed: its bytes in the archive, where known."""
-
-    name: str
-    size: int
-    packed: int | None
-    problem: str | None
-    open: Callable[[], IO[bytes]]
 
 
 @dataclass
@@ -175,9 +166,13 @@ def _unpack_then_walk(request: ImportRequest, skipped: Counter[str]) -> Iterator
 
 @contextmanager
 def entries_of(archive: Path) -> Iterator[Iterator[Entry]]:
-    """The members of a zip or tar file, found by content. Raises ImportRefused when it is neither or damaged."""
+    """The members of a zip or tar file, found by content. Raises ImportRefused when it is neither or holds nothing."""
     if not archive.is_file():
         raise ImportRefused(f'"{archive}" is not a file on the server: check the path')
+    if is_cut_zip(archive):
+        with archive.open("rb") as file:
+            yield salvaged(file, archive)
+        return
     opened: zipfile.ZipFile | tarfile.TarFile
     try:
         opened = zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive)  # noqa: SIM115
@@ -218,13 +213,14 @@ def _zip_entries(archive: zipfile.ZipFile) -> Iterator[Entry]:
 
 def _tar_entries(archive: tarfile.TarFile, path: Path) -> Iterator[Entry]:
     limit = ArchiveLimits().total_bytes
-    seen = 0
+    seen = n_entries = 0
     try:
         for info in archive:
             archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header in memory
             if info.isdir():
                 continue
             seen += info.size
+            n_entries += 1
             if seen > limit:
                 raise ImportRefused(f'"{path.name}" holds more than {_gigabytes(limit)}: unpack it by hand')
             problem = None if info.isreg() else "link or device in the archive"
@@ -232,7 +228,9 @@ def _tar_entries(archive: tarfile.TarFile, path: Path) -> Iterator[Entry]:
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ImportRefused(f'"{path.name}" is damaged or cut off: {error or type(error).__name__}') from error
+        if not n_entries:
+            raise ImportRefused(f'"{path.name}" is damaged or cut off: {error or type(error).__name__}') from error
+        yield the_rest(path, str(error or type(error).__name__))
 
 
 def _open(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

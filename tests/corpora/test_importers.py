@@ -3,6 +3,7 @@
 import io
 import os
 import pickle  # noqa: TID251 - only to write the hostile and the harmless files that the reader must tell apart
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -264,14 +265,78 @@ def test_names_twice_names_too_long_and_a_file_that_is_a_folder(tmp_path, reques
     ]
 
 
-def test_what_is_no_archive_or_is_cut_off(tmp_path, request_for):
+def test_what_is_no_archive(tmp_path, request_for):
     (tmp_path / "a.zip").write_bytes(b"PK nothing")
     with pytest.raises(ImportRefused, match="neither a zip nor a tar"):
         listed("archive", request_for(tmp_path / "a.zip"))
     whole = tar_of(tmp_path / "b.tar.gz", {f"{n}.jpg": os.urandom(9000) for n in range(9)}, "w:gz").read_bytes()
-    (tmp_path / "b.tar.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ImportRefused, match="damaged or cut off"):
+    (tmp_path / "b.tar.gz").write_bytes(whole[:15])
+    with pytest.raises(ImportRefused, match="damaged"):
         listed("archive", request_for(tmp_path / "b.tar.gz"))
+
+
+@pytest.mark.parametrize(("ending", "mode"), [("tar.gz", "w:gz"), ("tar", "w")])
+def test_what_stands_before_the_cut_of_a_tar_is_read(ending, mode, tmp_path, request_for):
+    files = {f"{n}.jpg": JPEG[:-2] + os.urandom(9000) + JPEG[-2:] for n in range(9)}
+    file = tar_of(tmp_path / f"b.{ending}", files, mode)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    good, bad, listing = listed("archive", request_for(file))
+    assert 3 <= len(good) <= 4
+    assert paths(good) == [f"{n}.jpg" for n in range(len(good))]
+    for path in paths(good):
+        assert (listing.root / path).read_bytes() == files[path]
+    assert "the archive is damaged or cut off here" in bad[f"b.{ending}, the rest"]
+    assert set(bad) <= {f"b.{ending}, the rest", f"{len(good)}.jpg"}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_what_stands_before_the_cut_of_a_zip_is_read(method, tmp_path, request_for):
+    file = tmp_path / "b.zip"
+    files = {f"ordner/bild é {n}.jpg": JPEG[:-2] + os.urandom(9000) + JPEG[-2:] for n in range(9)}
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.mkdir("ordner")
+        for name, data in files.items():
+            archive.writestr(name, data)
+    whole = file.read_bytes()
+    for kept, n_files, lost in ((len(whole) // 2, 4, ["b.zip, the rest"]), (len(whole) - 100, 9, [])):
+        file.write_bytes(whole[:kept])
+        good, bad, listing = listed("archive", request_for(file))
+        assert len(good) == n_files
+        for path in paths(good):
+            assert (listing.root / path).read_bytes() == files[path]
+        assert list(bad) == lost
+    file.write_bytes(whole[: len(whole) // 2].replace(files["ordner/bild é 1.jpg"][500:510], b"0123456789"))
+    if method == zipfile.ZIP_STORED:
+        shutil.rmtree(tmp_path / "unpacked", ignore_errors=True)
+        good, bad, _ = listed("archive", request_for(file))
+        assert "its check sum is wrong" in bad["ordner/bild é 1.jpg"]
+    file.write_bytes(whole[:20])
+    with pytest.raises(ImportRefused, match="cut off"):
+        listed("archive", request_for(file))
+
+
+def test_the_rest_of_a_cut_zip_that_was_streamed_is_lost(tmp_path, request_for):
+    class Pipe(io.RawIOBase):
+        """Cannot be rewound, so that sizes stand behind the content."""
+
+        def __init__(self):
+            self.data = bytearray()
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            self.data += data
+            return len(data)
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w") as archive:
+        archive.writestr("a.jpg", JPEG)
+        archive.writestr("b.jpg", JPEG)
+    (tmp_path / "c.zip").write_bytes(pipe.data[:-30])
+    with pytest.raises(ImportRefused, match=r'the size of "a.jpg" stands in the missing end'):
+        listed("archive", request_for(tmp_path / "c.zip"))
 
 
 def test_a_damaged_entry_of_a_zip_is_left_out(tmp_path, request_for):
