@@ -1,4 +1,4 @@
-"""The common scale of a gMAD competition: each model's scores mapped to 0..100, order kept (CVPR 2016 gMAD, section 3).
+"""The common scale of a gMAD competition: each model's scores mapped to 0..100, order kept (gMAD, CVPR 2016).
 
 With a subject-rated set, a logistic of four parameters is fitted to it by least squares:
 
@@ -98,20 +98,21 @@ class Calibrated:
         return self.scale.apply(self.column[rows]).astype(self.dtype)
 
 
-def fit_logistic(x: npt.ArrayLike, mos: npt.ArrayLike, *, model: str = "the model") -> Logistic:
+def fit_logistic(x: npt.ArrayLike, mos: npt.ArrayLike, *, model: str = "") -> Logistic:
     """The logistic from scores to MOS, the better of the fits that start at b4 = 0.5 and b4 = std(x).
 
     x: (n,) oriented scores of the rated images, NaN = not scored and left out; mos: (n,) their MOS on 0..100.
     A fit that does not converge, falls, is flat or is a step comes back with `converged` False and a message in words.
-    Raises CalibrationError where there is nothing to fit: too few images, equal scores or MOS, infinite or missing
-    numbers.
+    model: its name, for messages. Raises CalibrationError where there is nothing to fit: too few images, equal scores
+    or MOS, infinite numbers, MOS outside of 0..100.
     """
-    scores, ratings = _rated(x, mos, model)
+    named = _named(model)
+    scores, ratings = _rated(x, mos, named)
     fits = [_fit(scores, ratings, slope) for slope in (0.5, float(scores.std()))]
     best = min(fits, key=lambda fit: fit.cost)  # of equal fits the first
     b1, b2, b3, b4 = best.x.tolist()
     residual = ratings - _logistic(scores, (b1, b2, b3, b4))
-    message = _trouble(scores, ratings, (b1, b2, b3, b4), best.success, model)
+    message = _trouble(scores, ratings, (b1, b2, b3, b4), best.success, named)
     return Logistic(
         b1=b1,
         b2=b2,
@@ -125,23 +126,27 @@ def fit_logistic(x: npt.ArrayLike, mos: npt.ArrayLike, *, model: str = "the mode
     )
 
 
-def quantile_map(column: Column, *, model: str = "the model", knots: int = KNOTS) -> QuantileMap:
+def quantile_map(column: Column, *, model: str = "", knots: int = KNOTS) -> QuantileMap:
     """The quantile map of a column, read in blocks. Scores that occur often map to the middle of their places.
 
     Raises CalibrationError for a column with fewer than two different scores, SelectionError for infinite ones.
     """
     n_scored = summarise(column, model).n_scored
     if n_scored < 2:
-        raise CalibrationError(f"{model} has scored {n_scored} images: a scale needs at least two")
+        raise CalibrationError(f"{_named(model)} has scored {n_scored} images: a scale needs at least two")
     places = np.unique(np.round(np.linspace(0, n_scored - 1, min(n_scored, knots))).astype(np.int64))
     at = order_statistics(column, places)
     scores, which = np.unique(at, return_inverse=True)
     if scores.size < 2:
-        raise CalibrationError(f"{model} gives every image the same score, {scores[0]:g}: it cannot take part")
+        raise CalibrationError(f"{_named(model)} gives every image the same score, {scores[0]:g}: it cannot take part")
     share = SCALE[0] + (SCALE[1] - SCALE[0]) * places / (n_scored - 1)
     values = np.bincount(which, weights=share) / np.bincount(which)
     values[0], values[-1] = SCALE
     return QuantileMap(scores, values)
+
+
+def _named(model: str) -> str:
+    return f'model "{model}"' if model else "the model"
 
 
 def _logistic(x: FloatArray, b: tuple[float, float, float, float]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""gMAD selection: the pairs of images on which an attacker would falsify a defender (CVPR 2016 gMAD, section 3).
+"""gMAD selection: the pairs of images on which an attacker would falsify a defender (gMAD, CVPR 2016, section 3).
 
 Every model defends its *levels*, sets of images that it finds equally good (`gmad_levels`). In each level every other
 model attacks with the image it finds *worst* and the one it finds *best*; of equal scores the first row wins. A *cell*
@@ -162,7 +162,7 @@ def select(
     lengths, infinite scores, a model with equal scores everywhere or fewer than two, and settings that make no sense;
     SelectionCancelled when `cancel` returns True.
     """
-    known = tuple(names) if names is not None else tuple(f"model {number}" for number in range(len(columns)))
+    known = tuple(names) if names is not None else tuple(str(number) for number in range(len(columns)))
     _check(columns, known, levels, half_width, top, block_rows)
     n_rows = check_scores(columns, known)
     limits = _limits(n_rows, top, cap, groups, hashes, duplicate_distance, spread, taken)
@@ -236,7 +236,7 @@ def control_pairs(
     """
     if per_level < 0:
         raise SelectionError(f"{per_level} control pairs per level: the number cannot be negative")
-    n_rows = check_scores(columns, [f"model {number}" for number in range(len(columns))])
+    n_rows = check_scores(columns, [str(number) for number in range(len(columns))])
     limits = _limits(n_rows, 1, None, groups, hashes, duplicate_distance, "cell", ())
     chosen = range(len(columns)) if defenders is None else defenders
     report = _reporter(progress, cancel, len(chosen) * n_rows)
@@ -338,11 +338,13 @@ def _summaries(
             report=lambda rows, number=number: report((number * len(columns[0]) + rows) // len(columns)),  # type: ignore[misc]
         )
         if some.n_scored < 2:
-            raise SelectionError(f"{name} has scored {some.n_scored} images; leave it out, or score the corpus first")
+            raise SelectionError(
+                f'model "{name}" has scored {some.n_scored} images; leave it out, or score the corpus first'
+            )
         if some.lowest == some.highest:
             raise SelectionError(
-                f"{name} gives all {some.n_scored:,} images the same score, {some.lowest:g}: it has no levels "
-                "to defend and cannot attack; leave it out"
+                f'model "{name}" gives all {some.n_scored:,} images the same score, {some.lowest:g}: it has no '
+                "levels to defend and cannot attack; leave it out"
             )
         found.append(some)
     return found

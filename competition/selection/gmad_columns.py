@@ -37,7 +37,7 @@ def check_scores(columns: Sequence[Column], names: Sequence[str]) -> int:
         )
     for name, column in zip(names, columns, strict=True):
         if np.dtype(column.dtype).kind != "f":
-            raise SelectionError(f"{name}: scores must be floating-point numbers, not {column.dtype}")
+            raise SelectionError(f'model "{name}": scores must be floating-point numbers, not {column.dtype}')
     return lengths[0]
 
 
@@ -66,8 +66,8 @@ def summarise(column: Column, name: str, *, block_rows: int = BLOCK_ROWS, report
             report(stop)
     if infinite:
         raise SelectionError(
-            f"{name} has {infinite:,} infinite scores: score those images anew, or leave them empty (NaN), which means "
-            "not scored"
+            f'model "{name}" has {infinite:,} infinite scores: score those images anew, or leave them empty (NaN), '
+            "which means not scored"
         )
     return Summary(float(lowest), float(highest), finite)
 

@@ -1,4 +1,4 @@
-"""Levels of quality: the sets of images that a defender finds equally good (CVPR 2016 gMAD, section 3).
+"""Levels of quality: the sets of images that a defender finds equally good (gMAD, CVPR 2016, section 3).
 
 *Equal-width* levels cut the range of a defender's calibrated scores into K steps; level k holds the scores closer than
 h to the middle of step k, so that levels overlap where h exceeds half a step and leave gaps where it is smaller.
