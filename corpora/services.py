@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from django.conf import settings
+from django.contrib.contenttypes.models import ContentType
+from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
+from django.db.models import Model
 from django.utils import timezone
 from django.utils.text import Truncator
 
 from accounts.errors import Conflict, DomainError
-from accounts.permissions import require_edit, require_researcher, require_view
+from accounts.models import Membership
+from accounts.permissions import require_edit, require_owner, require_researcher, require_view
 from corpora import importing, locations, media, photographs, reading, taxonomies
 from corpora.attaching import OpinionPlan, plan_opinions
 from corpora.imaging.decode import UndecodableImage, decode_rgb
@@ -30,12 +34,12 @@ from corpora.opinions import write_opinions
 from corpora.signals import opinions_changed
 from corpora.taxonomy import Taxonomy as PureTaxonomy
 from corpora.taxonomy import TaxonomyError, flat, from_csv, imagenet1k
+from jobs.models import Job
 from jobs.services import job_enqueue
 
 if TYPE_CHECKING:
     from accounts.models import User
     from jobs.context import JobContext
-    from jobs.models import Job
 
 logger = logging.getLogger(__name__)
 IMPORT_JOB = "corpora.import"
@@ -222,16 +226,93 @@ def corpus_import_ended(*, corpus_id: int, succeeded: bool) -> None:
 
 
 def corpus_update(
-    *, corpus: Corpus, by: "User", description: str | None = None, is_public: bool | None = None
+    *,
+    corpus: Corpus,
+    by: "User",
+    name: str | None = None,
+    description: str | None = None,
+    is_public: bool | None = None,
 ) -> Corpus:
-    """Change what is said about a corpus; its rows never change."""
+    """Change what is said about a corpus; its rows never change.
+
+    Raises:
+        Conflict: another corpus has the name.
+    """
     require_edit(by, corpus, action="change")
+    if name is not None:
+        corpus.name = name.strip()
+        if not corpus.name:
+            raise DomainError("A corpus needs a name.", field="name")
     if description is not None:
         corpus.description = description.strip()
     if is_public is not None:
         corpus.is_public = is_public
-    corpus.save(update_fields=["description", "is_public"])
+    try:
+        with transaction.atomic():
+            corpus.save(update_fields=["name", "description", "is_public"])
+    except IntegrityError:
+        raise Conflict(f'There is a corpus named "{corpus.name}" already: choose another name.', field="name") from None
     return corpus
+
+
+def corpus_delete(*, corpus: Corpus, by: "User") -> None:
+    """Remove a corpus that nothing uses, with its files; a folder that it was imported from stays as it is.
+
+    Raises:
+        Denied: for people who do not own it.
+        Conflict: names what uses it.
+    """
+    require_owner(by, corpus, action="delete")
+    name, directory, number = str(corpus), corpus.directory, corpus.pk
+    with transaction.atomic():
+        locked: Corpus = Corpus.objects.select_for_update().get(pk=corpus.pk)
+        uses = _uses(locked)
+        if uses:
+            raise Conflict(f'"{name}" cannot be deleted: it is used by {"; ".join(uses)}.')
+        pictures = {file for item in Item.objects.filter(corpus=locked) for file in (item.image, item.thumbnail)}
+        names = {str(picture) for picture in pictures}
+        Item.objects.filter(corpus=locked).delete()
+        kind = ContentType.objects.get_for_model(Corpus)
+        Membership.objects.filter(content_type=kind, object_id=number).delete()
+        locked.delete()
+        transaction.on_commit(lambda: _discard(directory, corpus.location, names))
+    logger.info("corpus %s (%s) deleted by %s", number, name, by)
+
+
+def _uses(corpus: Corpus) -> list[str]:
+    """What hangs on a corpus or its items, in whatever app, in words; and jobs that are at work on it."""
+    found = []
+    holders: list[tuple[type[Model], str]] = [
+        (relation.related_model, path)
+        for model, prefix in ((Corpus, ""), (Item, "__corpus"))
+        for relation in model._meta.related_objects
+        if relation.related_model is not Item and (path := relation.field.name + prefix)
+    ]
+    for model, path in holders:
+        rows = model._base_manager.filter(**{path: corpus})
+        count = rows.count()
+        if count:
+            kind = model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural
+            found.append(f'{count:,} {kind}, such as "{rows.first()}"')
+    if Job.objects.about(corpus).live().exists():
+        found.append("its import, which is under way: cancel it first")
+    made = Corpus.objects.filter(source=CorpusSource.DISTORTED, state=CorpusState.IMPORTING)
+    found += [f'corpus "{other}", which is being made from it' for other in made if _is_made_from(other, corpus)]
+    return found
+
+
+def _is_made_from(other: Corpus, corpus: Corpus) -> bool:
+    return str(other.options.get("corpus", "")) == str(corpus.pk)
+
+
+def _discard(directory: Path, location: str, pictures: set[str]) -> None:
+    """Remove a deleted corpus's own files, and pictures that no item shows any more."""
+    shutil.rmtree(directory, ignore_errors=True)
+    _forget_upload(location)
+    shown = set(Item.objects.filter(image__in=pictures).values_list("image", flat=True))
+    shown |= set(Item.objects.filter(thumbnail__in=pictures).values_list("thumbnail", flat=True))
+    for name in pictures - shown:
+        default_storage.delete(name)
 
 
 def corpus_opinions_preview(

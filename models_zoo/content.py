@@ -35,7 +35,7 @@ NUMPY = Format("NumPy array", ".npy", (VersionKind.PREDICTIONS,))
 NUMPY_ARCHIVE = Format("NumPy archive", ".npz", (VersionKind.METRIC,))
 EXPORTED = Format("torch.export program", ".pt2", (VersionKind.EXPORT,))
 ONNX = Format("ONNX model", ".onnx", (VersionKind.ONNX,))
-CSV = Format("CSV table", ".csv", (VersionKind.PREDICTIONS,))
+CSV = Format("text file, such as a CSV table", ".csv", (VersionKind.PREDICTIONS, VersionKind.METRIC))
 PARQUET = Format("Parquet table", ".parquet", (VersionKind.PREDICTIONS,))
 
 WANTED = {
@@ -44,7 +44,7 @@ WANTED = {
     VersionKind.EXPORT: "a .pt2 file saved by torch.export.save",
     VersionKind.PREDICTIONS: "a CSV or Parquet file with the columns path (or row), class and, if known, confidence; "
     "or path (or row) and score, or one score per row as .npy",
-    VersionKind.METRIC: "the measure's parameters, an .npz file or, of LPIPS, a .safetensors file",
+    VersionKind.METRIC: "the measure's parameters: .npz, libsvm text or, of LPIPS, .safetensors",
 }
 
 

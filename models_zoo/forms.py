@@ -304,7 +304,7 @@ class VersionForm(PreprocessingForm):
     def __init__(self, *args: Any, user: User, task: str, **kwargs: Any) -> None:
         super().__init__(*args, task=task, **kwargs)
         if task == Task.QUALITY:
-            self.fields["measure"].choices = [("", "Choose one"), *map(_measure_choice, list_metrics())]  # type: ignore[attr-defined]
+            self.fields["measure"].choices = [("", "Choose one"), *_measure_choices()]  # type: ignore[attr-defined]
         else:
             kinds = [choice for choice in VersionKind.choices if choice[0] != VersionKind.METRIC]
             self.fields["kind"].choices = kinds  # type: ignore[attr-defined]
@@ -337,7 +337,7 @@ class VersionForm(PreprocessingForm):
         said = super().clean()
         kind = said.get("kind")
         if kind in {VersionKind.PREDICTIONS, VersionKind.METRIC}:
-            for name in ("mean", "std", "resize", "crop"):
+            for name in ("preset", "mean", "std", "resize", "crop"):
                 self.errors.pop(name, None)
         if kind == VersionKind.METRIC:
             said["preprocessing"] = Preprocessing(long_side=said.get("long_side"))
@@ -366,12 +366,16 @@ class VersionForm(PreprocessingForm):
         }
 
 
-def _measure_choice(card: MetricCard) -> tuple[str, str]:
-    """What is chosen, and what a person needs to know of it."""
-    means = "higher is better" if card.higher_is_better else "lower is better"
-    needs = [f"needs {card.params} parameters"] if card.params else []
-    needs += ["needs references"] if card.needs_reference else []
-    return card.name, f"{card.title}: {', '.join([means, *needs])}"
+def _measure_choices() -> list[tuple[str, str]]:
+    """What can be chosen here, and what a person needs to know of it."""
+    return [(card.name, f"{card.title}: {', '.join(_traits(card))}") for card in list_metrics()]
+
+
+def _traits(card: MetricCard) -> list[str]:
+    traits = ["higher is better" if card.higher_is_better else "lower is better"]
+    traits += [f"needs {card.params} parameters"] if card.params else []
+    traits += ["needs references"] if card.needs_reference else []
+    return traits
 
 
 class PictureForm(forms.Form):

@@ -35,3 +35,10 @@ def picture(context: JobContext) -> dict[str, Any]:
 
     versions = list(Version.objects.filter(pk__in=context.payload["versions"]).select_related("model__taxonomy"))
     return picture_try(versions=versions, file=context.payload["file"], context=context)
+
+
+@job_handler("models_zoo.correlate")
+def correlate(context: JobContext) -> dict[str, Any]:
+    from models_zoo.running import scores_correlate
+
+    return {"compared": scores_correlate(corpus=Corpus.objects.get(pk=context.payload["corpus"]))}

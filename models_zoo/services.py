@@ -387,7 +387,7 @@ def _require_architecture(architecture: str, task: Task | str) -> None:
 
 def _require_measure(model: Model, name: str, has_file: bool) -> None:
     """The measure exists, suits the model's card, and gets the parameters that it needs."""
-    from models_zoo.metrics import UnknownMetric, get, list_metrics
+    from models_zoo.metrics import MissingPackage, UnknownMetric, get, list_metrics
 
     if model.task != Task.QUALITY:
         raise DomainError(f'A measure rates quality, but "{model}" is a classifier: add it to a quality model.')
@@ -396,8 +396,11 @@ def _require_measure(model: Model, name: str, has_file: bool) -> None:
         raise DomainError(f"Choose a measure: {some}.", field="architecture")
     try:
         card = get(name)
+        card.require_available()
     except UnknownMetric as error:
         raise DomainError(f"There is {error}.", field="architecture") from error
+    except MissingPackage as error:
+        raise DomainError(f"The {error}.", field="architecture") from error
     if card.higher_is_better != model.higher_is_better:
         means = "higher" if card.higher_is_better else "lower"
         raise DomainError(

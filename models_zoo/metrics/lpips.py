@@ -132,4 +132,4 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
 
 def _as_input(pixels: np.ndarray) -> torch.Tensor:
     """uint8 (H, W, 3) -> (1, 3, H, W) in -1..1"""
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.tensor(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1

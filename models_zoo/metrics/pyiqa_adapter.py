@@ -29,7 +29,7 @@ def pyiqa_measure(name: str, *, higher_is_better: bool, needs_reference: bool) -
     alone = threading.Lock()  # nothing says that its measures may run on several threads at once
 
     def arithmetic(*images: np.ndarray) -> float:
-        tensors = [torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255 for image in images]
+        tensors = [torch.tensor(image).permute(2, 0, 1)[None].float() / 255 for image in images]
         with alone, torch.inference_mode():
             try:
                 return float(metric(*tensors))

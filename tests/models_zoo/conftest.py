@@ -9,6 +9,7 @@ from accounts.models import User
 from corpora.models import Corpus
 from models_zoo.models import Model, Version
 from tests.models_zoo.builders import make_corpus, make_model, make_version
+from tests.models_zoo.quality_builders import photographs_corpus
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +32,8 @@ def model(admin: User) -> Model:
 @pytest.fixture
 def version(admin: User, model: Model, tmp_path: Path) -> Version:
     return make_version(model, tmp_path, by=admin)
+
+
+@pytest.fixture
+def photographs(admin: User, tmp_path: Path) -> Corpus:
+    return photographs_corpus(admin, tmp_path / "photographs")

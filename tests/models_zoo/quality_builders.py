@@ -1,12 +1,21 @@
 """Pictures of several sizes, quality weights and measures for the tests of quality versions."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from accounts.models import User
+from corpora.models import Corpus
+from corpora.services import corpus_create, corpus_opinions_import
+from jobs.inline import run_inline
+from jobs.models import Job
+from models_zoo.models import Model, Scores, Version, VersionKind
+from models_zoo.services import model_create, scores_request, version_add
+from tests.models_zoo.builders import checked
+
+N_PHOTOGRAPHS = 14
 SIZES = ((96, 64), (64, 96), (96, 64), (80, 80), (96, 64), (20, 90), (64, 96))  # width and height, in turn
 
 
@@ -43,7 +52,49 @@ def save_quality_weights(file: Path, *, architecture: str = "unique_small", seed
     return file
 
 
-def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
+def photographs_corpus(by: User, folder: Path) -> Corpus:
+    """Fourteen pictures of several sizes, without labels; rows 5 and 12 are too small for networks."""
+    save_photographs(folder, N_PHOTOGRAPHS)
+    made = corpus_create(name="photographs", source="folder", location=str(folder), by=by)
+    run_inline(Job.objects.about(made).get())
+    made.refresh_from_db()
+    return made
+
+
+def quality_model(by: User, name: str = "sharp", **values: Any) -> Model:
+    return model_create(name=name, task="quality", by=by, **values)
+
+
+def measure_version(by: User, measure: str, *, higher: bool = True, **values: Any) -> Version:
+    model = quality_model(by, measure, higher_is_better=higher)
+    return checked(version_add(model=model, label="v1", kind="metric", architecture=measure, by=by, **values))
+
+
+def network_version(by: User, tmp_path: Path, **values: Any) -> Version:
+    weights = save_quality_weights(tmp_path / "unique.pt")
+    arguments: dict[str, Any] = {
+        "kind": "torch",
+        "file": weights,
+        "architecture": "unique_small",
+        "preprocessing": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+    }
+    return checked(version_add(model=quality_model(by, "unique"), label="v1", by=by, **(arguments | values)))
+
+
+def predicted(model: Model, file: Path, corpus: Corpus, by: User) -> Version:
+    """A version of a predictions file, labelled with the file's name and checked."""
+    return checked(
+        version_add(model=model, label=file.name, kind=VersionKind.PREDICTIONS, file=file, corpus=corpus, by=by)
+    )
+
+
+def scored(versions: list[Version], corpus: Corpus, by: User) -> list[Scores]:
+    run_inline(scores_request(versions=versions, corpus=corpus, by=by))
+    rows = {row.version_id: row for row in Scores.objects.select_related("version__model", "corpus")}
+    return [rows[version.pk] for version in versions]
+
+
+def rate(corpus: Corpus, mos: list[float], by: User, tmp_path: Path) -> None:
+    lines = ["path,mos,std,count", *(f"{number:03d}.png,{value},0.5,20" for number, value in enumerate(mos))]
+    (tmp_path / "mos.csv").write_text("\n".join(lines))
+    corpus_opinions_import(corpus=corpus, file=tmp_path / "mos.csv", by=by, low=1, high=5)

@@ -11,67 +11,24 @@ from django.db import IntegrityError, transaction
 from accounts.errors import DomainError
 from accounts.models import User
 from corpora.models import Corpus
-from corpora.services import corpus_create, corpus_opinions_import
 from jobs.inline import run_inline
 from jobs.models import Job
-from models_zoo.models import Model, Scores, Version, VersionKind
+from models_zoo.models import Model, Scores, Version
 from models_zoo.reading import oriented, quality_column, score_columns
-from models_zoo.running import scores_correlate
 from models_zoo.services import label_space_require, model_create, model_update, scores_request, version_add
 from tests.models_zoo.builders import checked, make_taxonomy
-from tests.models_zoo.quality_builders import save_photographs, save_quality_weights
-
-N = 14
-
-
-@pytest.fixture
-def photographs(admin: User, tmp_path: Path) -> Corpus:
-    """Fourteen pictures of several sizes, without labels."""
-    names = save_photographs(tmp_path / "photographs", N)
-    made = corpus_create(name="photographs", source="folder", location=str(tmp_path / "photographs"), by=admin)
-    run_inline(Job.objects.about(made).get())
-    made.refresh_from_db()
-    assert len(names) == made.n_rows == N
-    return made
-
-
-def quality_model(by: User, name: str = "sharp", **values: Any) -> Model:
-    return model_create(name=name, task="quality", by=by, **values)
-
-
-def measure_version(by: User, measure: str, *, higher: bool = True, **values: Any) -> Version:
-    model = quality_model(by, measure, higher_is_better=higher)
-    return checked(version_add(model=model, label="v1", kind="metric", architecture=measure, by=by, **values))
-
-
-def network_version(by: User, tmp_path: Path, **values: Any) -> Version:
-    weights = save_quality_weights(tmp_path / "unique.pt")
-    arguments: dict[str, Any] = {
-        "kind": "torch",
-        "file": weights,
-        "architecture": "unique_small",
-        "preprocessing": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
-    }
-    return checked(version_add(model=quality_model(by, "unique"), label="v1", by=by, **(arguments | values)))
-
-
-def predicted(model: Model, file: Path, corpus: Corpus, by: User) -> Version:
-    """A version of a predictions file, labelled with the file's name and checked."""
-    return checked(
-        version_add(model=model, label=file.name, kind=VersionKind.PREDICTIONS, file=file, corpus=corpus, by=by)
-    )
-
-
-def scored(versions: list[Version], corpus: Corpus, by: User) -> list[Scores]:
-    run_inline(scores_request(versions=versions, corpus=corpus, by=by))
-    rows = {row.version_id: row for row in Scores.objects.select_related("version__model", "corpus")}
-    return [rows[version.pk] for version in versions]
-
-
-def rate(corpus: Corpus, mos: list[float], by: User, tmp_path: Path) -> None:
-    lines = ["path,mos,std,count", *(f"{number:03d}.png,{value},0.5,20" for number, value in enumerate(mos))]
-    (tmp_path / "mos.csv").write_text("\n".join(lines))
-    corpus_opinions_import(corpus=corpus, file=tmp_path / "mos.csv", by=by, low=1, high=5)
+from tests.models_zoo.quality_builders import (
+    N_PHOTOGRAPHS as N,
+)
+from tests.models_zoo.quality_builders import (
+    measure_version,
+    network_version,
+    predicted,
+    quality_model,
+    rate,
+    save_quality_weights,
+    scored,
+)
 
 
 def test_a_quality_model_has_a_scale_and_no_label_space(admin: User) -> None:
@@ -152,13 +109,16 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(*rank)[0, 1])
 
 
-def test_changed_opinions_are_compared_anew(photographs: Corpus, admin: User, tmp_path: Path) -> None:
+def test_changed_opinions_are_compared_anew(
+    photographs: Corpus, admin: User, tmp_path: Path, django_capture_on_commit_callbacks: Any
+) -> None:
     (row,) = scored([measure_version(admin, "colourfulness")], photographs, admin)
     assert row.srcc is None
     values = np.asarray(quality_column(row))
     order = np.argsort(np.argsort(values))
-    rate(photographs, (1 + 4 * order / N).tolist(), admin, tmp_path)
-    scores_correlate(corpus=photographs)
+    with django_capture_on_commit_callbacks(execute=True):
+        rate(photographs, (1 + 4 * order / N).tolist(), admin, tmp_path)
+    run_inline(Job.objects.get(kind="models_zoo.correlate"))
     row.refresh_from_db()
     assert row.srcc == pytest.approx(1)
     assert row.krcc == pytest.approx(1)
