@@ -25,7 +25,7 @@ measure is, which way its scores point and what it needs.
 
 "Refused" means UnsuitableImage, which says why; a score is never NaN or infinite. Parameters of BRISQUE and NIQE are
 fitted by `brisque.brisque_fit` and `niqe.niqe_fit` or read from published files (docs/formats.md). Arithmetic works in
-rows or on 8-bit planes, so a measure needs little more memory than the image: at most 10 bytes a pixel, for GMSD.
+rows or on 8-bit planes, so a measure needs little memory beside the image: at most 8 bytes a pixel, for GMSD.
 
 Importing this package imports numpy and nothing heavier.
 """

@@ -109,10 +109,19 @@ def _laplacian_sum(plane: np.ndarray) -> int:
 
 def rms_contrast(image: np.ndarray) -> float:
     """Standard deviation of luma, black 0 and white 1: 0 to 0.5. Peli 1990, equation 4."""
-    counts = np.bincount(luminance(image).ravel(), minlength=256)
-    levels = np.arange(256) / 255
-    mean = counts @ levels / counts.sum()
-    return float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum()))
+    plane = luminance(image)
+    total, squares = _level_sums(plane.reshape(-1))
+    return math.sqrt(max(squares / plane.size - (total / plane.size) ** 2, 0.0)) / 255
+
+
+@njit(nogil=True, cache=True)
+def _level_sums(levels: np.ndarray) -> tuple[int, int]:
+    total = squares = 0
+    for level in levels:
+        value = signed(level)
+        total += value
+        squares += value * value
+    return total, squares
 
 
 def colourfulness(image: np.ndarray) -> float:

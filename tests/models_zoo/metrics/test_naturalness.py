@@ -6,7 +6,6 @@ import tarfile
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.ndimage import correlate, correlate1d
 from scipy.optimize import brentq
 from scipy.special import gamma
 from scipy.stats import gennorm, spearmanr
@@ -22,88 +21,13 @@ from models_zoo.metrics.naturalness import fit
 from models_zoo.metrics.niqe import NiqeParams, niqe_blocks, niqe_fit, niqe_load
 from models_zoo.metrics.planes import halve, luminance
 from tests.models_zoo.metrics.pictures import NAMES, SHARED, as_jpeg, blurred, constant, noisy, photograph
+from tests.models_zoo.metrics.slow import slow_brisque, slow_halve, slow_niqe_blocks
 
 PUBLISHED = SHARED / "biqa_params"
 needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"needs the published parameters in {PUBLISHED}")
-GRID = np.arange(0.2, 10.0005, 0.001)
-SHIFTS = ((0, 1), (1, 0), (1, 1), (-1, 1))
 # With the published parameters: BRISQUE by libsvm 3.37 (svm_predict on our features, which piq 0.8.0's equal to 2e-4),
 # NIQE by pyiqa 0.1.16 (its resize works in float32, and it lets rounding errors of flat areas take part).
 JUDGED = [("astronaut", 2.866283, 3.068545), ("coffee", 30.065964, 4.058429), ("chelsea", 2.572592, 2.572079)]
-
-
-def slow_mscn(plane, mode):
-    offsets = np.arange(-3, 4)
-    window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * (7 / 6) ** 2))
-    window /= window.sum()
-    mean = correlate(plane, window, mode=mode, cval=0)
-    deviation = np.sqrt(np.abs(correlate(plane**2, window, mode=mode, cval=0) - mean**2))
-    difference = plane - mean
-    difference[np.abs(difference) < 1e-9] = 0  # rounding errors of flat areas
-    return difference / (deviation + 1), deviation
-
-
-def slow_ggd(values):
-    ratio = gamma(1 / GRID) * gamma(3 / GRID) / gamma(2 / GRID) ** 2
-    return GRID[np.argmin(np.abs(ratio - np.mean(values**2) / np.mean(np.abs(values)) ** 2))]
-
-
-def slow_aggd(values):
-    """Shape and the two deviations."""
-    left, right = (np.sqrt(np.mean(side**2)) for side in (values[values < 0], values[values > 0]))
-    skew = left / right
-    ratio = np.mean(np.abs(values)) ** 2 / np.mean(values**2) * (skew**3 + 1) * (skew + 1) / (skew**2 + 1) ** 2
-    grid = gamma(2 / GRID) ** 2 / (gamma(1 / GRID) * gamma(3 / GRID))
-    return GRID[np.argmin(np.abs(grid - ratio))], left, right
-
-
-def slow_halve(plane):
-    """Keys' cubic, stretched by two, at every second half position; mirrored borders."""
-
-    def cubic(x):
-        x = np.abs(x)
-        return np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
-
-    taps = np.append(cubic((np.arange(8) - 3.5) / 2) / 2, 0)  # nine, so that the centre is the fifth: half a step left
-    for axis in (0, 1):
-        plane = correlate1d(plane, taps, axis=axis, mode="reflect", origin=-1)
-        plane = plane[::2] if axis == 0 else plane[:, ::2]
-    return plane
-
-
-def slow_brisque(image):
-    features, plane = [], luminance(image).astype(float)
-    for _ in range(2):
-        mscn, _ = slow_mscn(plane, "constant")
-        features += [slow_ggd(mscn), np.mean(mscn**2)]
-        for shift in SHIFTS:
-            shape, left, right = slow_aggd(mscn * np.roll(mscn, shift, axis=(0, 1)))
-            mean = (right - left) * gamma(2 / shape) / gamma(1 / shape) * np.sqrt(gamma(1 / shape) / gamma(3 / shape))
-            features += [shape, mean, left**2, right**2]
-        plane = slow_halve(plane)
-    return np.array(features)
-
-
-def slow_niqe_blocks(image):
-    height, width = (side // 96 * 96 for side in image.shape[:2])
-    plane = luminance(image)[:height, :width].astype(float)
-    rows = [[] for _ in range(height * width // 96**2)]
-    sharpness = []
-    for side in (96, 48):
-        mscn, deviation = slow_mscn(plane, "nearest")
-        corners = [(y, x) for y in range(0, len(plane), side) for x in range(0, plane.shape[1], side)]
-        for row, (y, x) in zip(rows, corners, strict=True):
-            block = mscn[y : y + side, x : x + side]
-            if side == 96:
-                sharpness.append(deviation[y : y + side, x : x + side].mean())
-            for shift in (None, *SHIFTS):
-                values = block if shift is None else block * np.roll(block, shift, axis=(0, 1))
-                shape, left, right = slow_aggd(values)
-                left, right = (std * np.sqrt(gamma(1 / shape) / gamma(3 / shape)) for std in (left, right))
-                mean = (right - left) * gamma(2 / shape) / gamma(1 / shape)
-                row += [shape, (left + right) / 2] if shift is None else [shape, mean, left, right]
-        plane = slow_halve(plane)
-    return np.array(rows), np.array(sharpness)
 
 
 def sums_of(values):
