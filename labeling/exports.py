@@ -180,7 +180,7 @@ VOTES = pa.schema(
 OPINIONS = pa.schema(
     [
         ("person", pa.int64()), ("item", pa.string()), ("value", pa.float64()), ("repeat", pa.bool_()),
-        ("gold", pa.bool_()),
+        ("gold", pa.float64()),
     ]
 )  # fmt: skip
 
@@ -250,7 +250,6 @@ def opinion_rows(campaign: Campaign, everyone: bool = False) -> Iterator[Row]:
     rows = rows.exclude(trial__kind=TrialKind.TRAINING).order_by("pk")
     if not everyone:
         rows = rows.filter(~exclusion_in_force())
-    matches = PROTOCOLS[campaign.protocol].matches
     pairs = Trial.objects.filter(campaign=campaign).values_list("item_id", "second_id")
     names = Names.of_ids(item for pair in pairs for item in pair if item)
     columns = rows.values_list(
@@ -262,7 +261,7 @@ def opinion_rows(campaign: Campaign, everyone: bool = False) -> Iterator[Row]:
             "item": " | ".join(names.label(each) for each in (item, second) if each),
             "value": float(value["value"]),
             "repeat": kind == TrialKind.REPEAT,
-            "gold": matches(value, expected) if kind == TrialKind.GOLD and expected else None,
+            "gold": (expected["low"] + expected["high"]) / 2 if kind == TrialKind.GOLD and expected else None,
         }
 
 

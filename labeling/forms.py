@@ -45,6 +45,20 @@ class CampaignForm(forms.ModelForm):
             "protocol": ProtocolSelect,
             **{name: forms.Textarea(attrs={"rows": 4}) for name in ("instructions", "consent", "purpose")},
         }
+        labels = {
+            "overlap": "People per trial",
+            "extra_slots": "More people on a tie, at most",
+            "gold_share": "Share of gold",
+            "gold_warn": "Gold: warn below",
+            "gold_stop": "Gold: stop below",
+            "gold_minimum": "Gold answers before that",
+            "repeat_share": "Share of repeats",
+            "block_minutes": "Minutes between breaks",
+            "lease_seconds": "Seconds a trial is held for a person",
+            "require_viewing": "Viewing check is required",
+            "show_agreement": "Tell people their agreement",
+            "is_public": "Public",
+        }
 
     def __init__(self, *args: Any, by: User, fixed: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -276,7 +276,7 @@ class ComparisonProtocol(NumberProtocol):
             return super().words(value, names)
         place = self.preferred(number)
         said = "no clear difference" if place is None else f"{'AB'[place]} is better"
-        return f"{said} ({super().words(value, names)})"
+        return f"{said}: {super().words(value, names)}"
 
     def judgement_cells(
         self,

@@ -27,7 +27,7 @@ from labeling.services import (
     trials_add,
     turn_take,
 )
-from tests.labeling.builders import give, make_campaign, make_items
+from tests.labeling.builders import give, make_campaign, make_items, make_number_campaign
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]
 
@@ -146,7 +146,9 @@ def work(campaign: Campaign, person: User, seed: int) -> None:
             continue
         if chance < 0.1:
             Slot.objects.filter(pk=slot.pk).update(leased_until=timezone.now())
-        value = {str(index): random.random() < 0.6 for index in slot.trial.classes}
+        classes = slot.trial.classes
+        number: dict[str, Any] = {"value": random.randint(-100, 100)}
+        value = {str(index): random.random() < 0.6 for index in classes} if classes else number
         kind = "cannot_tell" if random.random() < 0.15 else "answer"
         answer = Answer(slot.pk, kind, value if kind == "answer" else {}, uuid4(), timezone.now(), 500, {})
         try:
@@ -165,12 +167,16 @@ def _again(campaign: Campaign, person: User) -> list[Slot]:
         return []
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_overlap_is_exact_whatever_people_do(researcher: User, seed: int) -> None:
+@pytest.mark.parametrize("protocol", ["verify", "compare"])
+def test_overlap_is_exact_whatever_people_do(researcher: User, protocol: str) -> None:
     """Sixteen people label 20 trials at once; whoever comes last finishes what skips and lost leases left."""
-    campaign = make_campaign(researcher, trials=20, overlap=3, extra_slots=2, lease_seconds=600)
+    options: dict[str, Any] = {"trials": 20, "overlap": 3, "extra_slots": 2, "lease_seconds": 600, "repeat_share": 0.0}
+    if protocol == "verify":
+        campaign = make_campaign(researcher, **options)
+    else:
+        campaign = make_number_campaign(researcher, protocol, **options)
     people = make_crowd(campaign, 16)
-    at_once(lambda number: work(campaign, people[number], seed * 100 + number), range(16), threads=16)
+    at_once(lambda number: work(campaign, people[number], 100 + number), range(16), threads=16)
     Slot.objects.filter(state="leased").update(leased_until=timezone.now())
     for person in make_late(campaign, 8):
         while held := _again(campaign, person):

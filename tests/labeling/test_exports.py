@@ -156,7 +156,7 @@ def test_training_gold_and_repeats_are_marked(researcher: User) -> None:
     assert len(opinions) == 15 + kinds["repeat"]
     repeated = {row["item"] for row in opinions if row["repeat"]}
     assert repeated <= {row["item"] for row in opinions if not row["repeat"]}
-    assert [row["gold"] for row in opinions if row["gold"] is not None] == [False]
+    assert [row["gold"] for row in opinions if row["gold"] is not None] == [4.5]
 
 
 def test_opinion_scores_with_and_without_the_excluded(ratings: Campaign) -> None:
