@@ -202,7 +202,7 @@ def _fit(x: FloatArray, y: FloatArray, b4: float) -> Any:
         return np.column_stack([up, 1 - up, -steep, -steep * place * np.sign(b[3])])
 
     start = np.array([y.max(), y.min(), 0.0, b4 / spread])
-    found = least_squares(residual, start, jac=jacobian, method="lm", ftol=1e-12, xtol=1e-12, gtol=1e-12, max_nfev=5000)
+    found = least_squares(residual, start, jac=jacobian, method="lm", ftol=1e-10, xtol=1e-10, gtol=1e-10, max_nfev=5000)
     found.x[2] = found.x[2] * spread + mean
     found.x[3] *= spread
     return found

@@ -94,7 +94,9 @@ def order_statistics(
             block = np.ascontiguousarray(column[start:stop], dtype=kind)
             kernels.count_digits(_keys(block[block == block]), bits, known, width, prefixes, starts, counts)
         ends = counts.cumsum(axis=1)
-        digit = np.array([np.searchsorted(ends[p], r, side="right") for p, r in zip(which, rest, strict=True)])
+        digit = np.array(
+            [np.searchsorted(ends[p], r, side="right") for p, r in zip(which, rest, strict=True)], np.int64
+        )
         rest -= ends[which, digit] - counts[which, digit]
         prefix = (prefix << np.uint64(width)) | digit.astype(np.uint64)
         known += width
