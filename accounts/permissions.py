@@ -26,6 +26,12 @@ def require_edit(user: "User | AnonymousUser", target: models.Model, *, action: 
         raise Denied(f'You may not {action} "{target}": ask its owner to make you an editor.')
 
 
+def require_owner(user: "User | AnonymousUser", target: models.Model, *, action: str) -> None:
+    """Raise ``Denied`` unless the person owns ``target`` (an instance of a ``Shared`` model)."""
+    if not type(target)._default_manager.owned_by(user).filter(pk=target.pk).exists():  # type: ignore[attr-defined]
+        raise Denied(f'Only an owner of "{target}" may {action} it.')
+
+
 def require_view(user: "User | AnonymousUser", target: models.Model) -> None:
     """Raise ``Denied`` unless the person may look at ``target`` (an instance of a ``Shared`` model)."""
     if not type(target)._default_manager.visible_to(user).filter(pk=target.pk).exists():  # type: ignore[attr-defined]

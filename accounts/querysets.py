@@ -37,3 +37,11 @@ class SharedQuerySet(models.QuerySet[Any]):
         if user.is_admin:
             return self
         return self.filter(Q(created_by=user) | Q(pk__in=self._memberships(user, ["editor", "owner"])))
+
+    def owned_by(self, user: "User | AnonymousUser") -> Self:
+        """What this person may share and delete: everything (admin), own, or shared with them as owner."""
+        if not user.is_authenticated:
+            return self.none()
+        if user.is_admin:
+            return self
+        return self.filter(Q(created_by=user) | Q(pk__in=self._memberships(user, ["owner"])))

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.authentication import token_digest
 from accounts.errors import Denied, DomainError
 from accounts.models import ApiToken, Membership, MembershipRole, Scope, User
+from accounts.permissions import require_owner
 
 log = structlog.get_logger()
 
@@ -54,21 +55,9 @@ def token_revoke(*, token: ApiToken, by: User) -> None:
     log.info("token_revoked", token=token.prefix, by=by.pk)
 
 
-def _require_owner(target: models.Model, by: User) -> None:
-    kind = ContentType.objects.get_for_model(target)
-    owns = (
-        getattr(target, "created_by_id", None) == by.pk
-        or Membership.objects.filter(
-            user=by, content_type=kind, object_id=target.pk, role=MembershipRole.OWNER
-        ).exists()
-    )
-    if not (owns or by.is_admin):
-        raise Denied(f'Only an owner of "{target}" may share it.')
-
-
 def membership_set(*, target: models.Model, username: str, role: str, by: User) -> Membership:
     """Give somebody a role on one object, replacing the role they had."""
-    _require_owner(target, by)
+    require_owner(by, target, action="share")
     if role not in MembershipRole.values:
         raise DomainError(f'"{role}" is no role: choose from {", ".join(MembershipRole.values)}.', field="role")
     user = User.objects.filter(username=username, is_active=True).first()
@@ -87,7 +76,7 @@ def membership_remove(*, membership: Membership, by: User) -> None:
     if membership.user_id != by.pk:
         target = membership.target
         assert isinstance(target, models.Model)
-        _require_owner(target, by)
+        require_owner(by, target, action="share")
     log.info("membership_removed", membership=membership.pk, by=by.pk)
     membership.delete()
 

@@ -34,7 +34,7 @@ class CorpusAdmin(SharedAdmin):
     fields = ["name", "page", "description", "is_public", "source", "location", "root", "taxonomy", "state", "n_rows",
               "n_labelled", "n_rated", "n_quarantined", "n_duplicate_groups", "bytes", "is_packed",
               "digest"]  # fmt: skip
-    readonly_fields = [name for name in fields if name not in {"description", "is_public"}]
+    readonly_fields = [name for name in fields if name not in {"name", "description", "is_public"}]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         found: QuerySet[Any] = Corpus.objects.visible_to(request.user).for_lists()

@@ -22,6 +22,7 @@ from corpora.models import Corpus, CorpusSource, Taxonomy, TaxonomyKind
 from corpora.opinions import NO_OPINION, histogram, summary
 from corpora.services import (
     corpus_create,
+    corpus_delete,
     corpus_opinions_import,
     corpus_opinions_preview,
     corpus_opinions_upload,
@@ -126,7 +127,7 @@ class CorpusSerializer(serializers.ModelSerializer[Corpus]):
             "n_quarantined", "n_labelled", "n_rated", "n_duplicate_groups", "bytes", "is_packed", "digest", "facts",
             "is_public", "created_by", "created_at",
         ]  # fmt: skip
-        read_only_fields = [name for name in fields if name not in {"description", "is_public"}]
+        read_only_fields = [name for name in fields if name not in {"name", "description", "is_public"}]
 
 
 class CorpusCreateSerializer(serializers.Serializer[Any]):
@@ -253,7 +254,7 @@ class CorpusViewSet(
     filterset_fields = ["name", "state", "source", "taxonomy"]
     queryset = Corpus.objects.none()
     parser_classes = [JSONParser, MultiPartParser]
-    http_method_names = ["get", "post", "patch", "head", "options"]
+    http_method_names = ["get", "post", "patch", "delete", "head", "options"]
 
     def get_queryset(self) -> QuerySet[Corpus]:
         return Corpus.objects.visible_to(cast("User", self.request.user)).select_related("created_by")
@@ -271,6 +272,12 @@ class CorpusViewSet(
     def perform_update(self, serializer: serializers.BaseSerializer[Corpus]) -> None:
         corpus = cast("Corpus", serializer.instance)
         corpus_update(corpus=corpus, by=cast("User", self.request.user), **serializer.validated_data)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, pk: Any = None) -> Response:
+        """Delete a corpus that nothing uses; otherwise the answer names what does."""
+        corpus_delete(corpus=self.get_object(), by=cast("User", request.user))
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(parameters=_PAGING, responses=_page_of("RowPage", RowSerializer))
     @action(detail=True, pagination_class=None, filterset_fields=[])

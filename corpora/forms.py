@@ -113,6 +113,16 @@ OPTIONS_OF = {
 }
 
 
+class CorpusEditForm(forms.ModelForm):
+    """What may change after the import."""
+
+    class Meta:
+        model = Corpus
+        fields = ["name", "description", "is_public"]
+        labels = {"is_public": "Every researcher may look at it"}
+        widgets = {"description": forms.Textarea(attrs={"rows": 3})}
+
+
 class OpinionForm(forms.Form):
     """A table of opinion scores. `attachment` gives the arguments of `corpus_opinions_import`, without the file."""
 

@@ -15,17 +15,17 @@ from django.core import signing
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import default_storage
 from django.core.paginator import Paginator
-from django.forms import Form
+from django.forms import BaseForm
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.errors import DomainError
+from accounts.errors import Conflict, DomainError
 from accounts.models import User
-from accounts.permissions import require_researcher
+from accounts.permissions import require_edit, require_researcher
 from corpora import browsing, locations, reading, taxonomies
 from corpora.files import written_whole
-from corpora.forms import CorpusForm, OpinionForm, TaxonomyForm
+from corpora.forms import CorpusEditForm, CorpusForm, OpinionForm, TaxonomyForm
 from corpora.imaging.decode import UndecodableImage, decode_rgb
 from corpora.imaging.inspect import TINY_SIDE
 from corpora.imaging.picture import picture_of, thumbnail_of
@@ -34,9 +34,11 @@ from corpora.opinions import summary
 from corpora.services import (
     KEPT_SECONDS,
     corpus_create,
+    corpus_delete,
     corpus_opinions_import,
     corpus_opinions_preview,
     corpus_opinions_upload,
+    corpus_update,
     taxonomy_create,
 )
 from corpora.taxonomy import TaxonomyError
@@ -58,7 +60,7 @@ def _number(request: HttpRequest, name: str, default: int | None = None) -> int 
     return int(text) if text.isdecimal() and len(text) < 19 else default
 
 
-def _blame(form: Form, error: DomainError) -> None:
+def _blame(form: BaseForm, error: DomainError) -> None:
     form.add_error(error.field if error.field in form.fields else None, str(error))
 
 
@@ -126,6 +128,38 @@ def corpus_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "may_edit": Corpus.objects.editable_by(_user(request)).filter(pk=pk).exists(),
     }
     return render(request, "corpora/detail.html", context)
+
+
+@login_required
+def corpus_edit(request: HttpRequest, pk: int) -> HttpResponse:
+    """Name, description, visibility; and deletion, for owners."""
+    corpus = _corpus(request, pk)
+    user = _user(request)
+    require_edit(user, corpus, action="change")
+    form = CorpusEditForm(request.POST or None, instance=Corpus.objects.get(pk=pk))
+    if form.is_valid():
+        try:
+            corpus_update(corpus=corpus, by=user, **form.cleaned_data)
+        except DomainError as error:
+            _blame(form, error)
+        else:
+            return redirect(corpus)
+    owns = Corpus.objects.owned_by(user).filter(pk=pk).exists()
+    return render(request, "corpora/edit.html", {"corpus": corpus, "form": form, "owns": owns})
+
+
+@login_required
+@require_POST
+def corpus_remove(request: HttpRequest, pk: int) -> HttpResponse:
+    corpus = _corpus(request, pk)
+    name = str(corpus)
+    try:
+        corpus_delete(corpus=corpus, by=_user(request))
+    except Conflict as error:
+        messages.error(request, str(error))
+        return redirect("corpora:edit", pk=pk)
+    messages.success(request, f'"{name}" is deleted.')
+    return redirect("corpora:list")
 
 
 @login_required
