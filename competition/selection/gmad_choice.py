@@ -149,7 +149,9 @@ class _Shown:
     exhibits_of: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     groups: set[int] = field(default_factory=set)  # sources of the images shown
     full: set[int] = field(default_factory=set)  # images at their cap
-    full_exhibits: dict[tuple[int, int], FloatArray] = field(default_factory=dict)  # that show one: (2, M) scores
+    full_exhibits: set[tuple[int, int]] = field(default_factory=set)  # that show one, and as arrays:
+    full_pairs: IntArray = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    full_scores: FloatArray = field(default_factory=lambda: np.empty((0, 2, 0)))  # (e, 2, M) what every model says
     images: Images = field(default_factory=lambda: _no_images())
     closed: BoolArray | None = None  # see `_closed`
     n_closed: int = 0  # images that `closed` knows of
@@ -329,10 +331,9 @@ def _exhibit_again(
     """The best pair of the cell among the exhibits there are that show an image at its cap."""
     if not shown.full_exhibits:
         return None
-    pairs = np.array(list(shown.full_exhibits), np.int64)
+    pairs, scores = shown.full_pairs, shown.full_scores
     defender, k, attacker = cell
     low, high = source.levels.low[defender, k], source.levels.high[defender, k]
-    scores = np.array(list(shown.full_exhibits.values()))  # (e, 2, M)
     own_rows = kernels.alike_any(*_images(limits, pairs.ravel()), *own, limits.radius, True).reshape(-1, 2)
     inside = (scores[:, :, defender] >= low) & (scores[:, :, defender] <= high)
     attack = scores[:, :, attacker]
@@ -363,13 +364,17 @@ def _show(source: Source, limits: Limits, shown: _Shown, one: int, other: int) -
         if len(of_row) == limits.cap:
             shown.full.add(row)
         if limits.cap is not None and len(of_row) >= limits.cap:
-            shown.full_exhibits |= {some: _all_say(source, some) for some in of_row if some not in shown.full_exhibits}
+            _note_full(source, shown, [some for some in of_row if some not in shown.full_exhibits])
 
 
-def _all_say(source: Source, pair: tuple[int, int]) -> FloatArray:
-    """(2, M) what every model says about the two images."""
-    rows = np.array(pair)
-    return np.array([pick_rows(column, rows).astype(source.kind) for column in source.columns], np.float64).T
+def _note_full(source: Source, shown: _Shown, exhibits: Sequence[tuple[int, int]]) -> None:
+    """Note exhibits that show an image at its cap, and what every model says about them."""
+    pairs = np.array(exhibits, np.int64).reshape(-1, 2)
+    said = [pick_rows(column, pairs.ravel()).astype(source.kind) for column in source.columns]
+    scores = np.array(said, np.float64).T.reshape(-1, 2, len(said))
+    shown.full_exhibits |= set(exhibits)
+    shown.full_pairs = np.concatenate([shown.full_pairs, pairs])
+    shown.full_scores = np.concatenate([shown.full_scores.reshape(-1, 2, len(said)), scores])
 
 
 def _images(limits: Limits, rows: IntArray) -> Images:
