@@ -9,7 +9,7 @@
  *   move(by), submitted()    where it has such actions; `submitted` gives an answer, or null where none stands yet
  *   picks                    names of the actions that clicks on the pictures mean, from left to right
  *   enlarges                 whether tiny pictures are enlarged
- * `root` holds its controls: buttons with `data-action`, a word such as "Left" in `data-sided` where it turns to "Upper".
+ * `root` holds its controls: buttons with `data-action`; a word such as "Left" in `data-sided` where it may be "Upper".
  */
 
 import { RATES, rateOf } from "./flicker.js";
@@ -28,6 +28,7 @@ const $ = (id) => document.getElementById(id);
 const base = `/label/${setup.campaign}/`;
 const post = poster(base);
 const UNDO_DEPTH = 10;
+const HELD = ["flicker", "reference"]; // kinds of actions that last while their key is held
 const POLL = 15_000; // milliseconds between looks for new work when there is none
 const RATE = "falsify:flicker"; // storage key of the flicker rate, which belongs to the screen
 const stacked = window.matchMedia("(max-width: 820px) and (orientation: portrait)"); // as in labeling.css
@@ -204,7 +205,9 @@ function controls(trial) {
   $("question").textContent = (trial && protocol.show(trial)) || setup.question;
   $("training-mark").hidden = !trial?.training;
   const names = trial ? actions().map(({ name }) => name) : [];
-  document.querySelectorAll("[data-action]").forEach((button) => { button.hidden = !names.includes(button.dataset.action); });
+  document.querySelectorAll("[data-action]").forEach((button) => {
+    button.hidden = !names.includes(button.dataset.action);
+  });
   const reference = document.querySelector("[data-action=reference]");
   if (trial?.reference) state.hasReferences = true;
   reference.hidden ||= !state.hasReferences;
@@ -447,7 +450,7 @@ function onKey(event) {
 }
 
 function isHeld({ kind }) {
-  return ["flicker", "reference"].includes(kind);
+  return HELD.includes(kind);
 }
 
 /** Flicker, or show the reference, until `release`. */
@@ -461,7 +464,7 @@ function hold(action, by) {
 
 function release() {
   state.held = null;
-  document.querySelectorAll("[data-action=flicker], [data-action=reference]").forEach((button) => button.classList.remove("pressed"));
+  for (const kind of HELD) document.querySelector(`[data-action=${kind}]`).classList.remove("pressed");
   stage.unflicker();
   stage.hold(false);
 }
@@ -566,7 +569,9 @@ document.querySelectorAll("[data-action]").forEach(wire);
 document.addEventListener("keydown", onKey);
 document.addEventListener("keyup", (event) => { if (event.code === state.held) release(); });
 // A button that was clicked gives the focus back, so that Enter and Space mean what they are bound to.
-document.addEventListener("click", (event) => { if (event.detail && !event.target.closest("dialog")) event.target.closest("button")?.blur(); });
+document.addEventListener("click", ({ detail, target }) => {
+  if (detail && !target.closest("dialog")) target.closest("button")?.blur();
+});
 window.addEventListener("blur", release);
 stacked.addEventListener("change", words);
 $("start-button").addEventListener("click", begin);

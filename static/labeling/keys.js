@@ -19,7 +19,7 @@ export function keyLabel(code, layout = null) {
 const PANS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const ZOOMS = { Equal: 1, Minus: -1, NumpadAdd: 1, NumpadSubtract: -1 };
 
-/** The key that another one stands for where it is bound to nothing itself: those of the number pad, Space for Enter. */
+/** The key that another one stands for where that is bound to nothing: those of the number pad, Space for Enter. */
 export function alias(code) {
   if (code === "Space" || code === "NumpadEnter") return "Enter";
   return /^Numpad\d$/.test(code) ? code.replace("Numpad", "Digit") : code;

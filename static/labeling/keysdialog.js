@@ -11,7 +11,7 @@ const $ = (id) => document.getElementById(id);
  */
 export function keysDialog(sets, { bindings, layout, save }) {
   const all = Object.values(sets).reverse().flat();
-  const actions = all.filter((action, index) => all.findIndex(({ name }) => name === action.name) === index);
+  const actions = [...new Map(all.map((action) => [action.name, action])).values()];
   const label = (name) => actions.find((action) => action.name === name).label;
   let draft = {};
   let waiting = null;

@@ -3,8 +3,8 @@
 /**
  * The new queue from the old one and what the server says the person holds.
  *
- * The first of `queue` is on screen and stays. Others stay in their order while they are held; new ones follow. What has
- * been answered here but not yet there (`answered`: slots) is left out.
+ * The first of `queue` is on screen and stays. Others stay in their order while they are held; new ones follow. What
+ * has been answered here but not yet there (`answered`: slots) is left out.
  */
 export function reconcile(queue, held, answered) {
   const done = new Set(answered);
@@ -30,8 +30,11 @@ export class Pictures {
 
   /** A promise of the decoded <img>s of a trial; rejects when one cannot be shown. */
   get(trial) {
-    if (!this.images.has(trial.slot)) this.images.set(trial.slot, Promise.all(picturesOf(trial).map((picture) => this.fetch(picture))));
-    return this.images.get(trial.slot);
+    const known = this.images.get(trial.slot);
+    if (known) return known;
+    const images = Promise.all(picturesOf(trial).map((picture) => this.fetch(picture)));
+    this.images.set(trial.slot, images);
+    return images;
   }
 
   async fetch(picture) {

@@ -1,4 +1,4 @@
-/** The numbers of a rating or comparison: places along its scale, the order of the sides, what a zone means in words. */
+/** The numbers of ratings and comparisons: places along the scale, the order of the sides, zones in words. */
 
 /** 0 … 1 along the scale, from left to right. */
 export function fractionOf(value, { low, high }) {
@@ -9,7 +9,8 @@ export function clamped(value, { low, high }) {
   return Math.min(high, Math.max(low, value));
 }
 
-/** A number as it is kept, in the order of the trial, from one as shown, and the other way round: it is its own inverse.
+/**
+ * A number as it is kept, in the order of the trial, from one as shown, and the other way round: it is its own inverse.
  *
  * As shown, a negative number of a comparison prefers the left picture; as kept, a positive one the trial's first.
  */
@@ -42,8 +43,8 @@ export function zoneWords({ low, high }, scale) {
     : [...new Set([wordAt(low + inside, scale), wordAt(high - inside, scale)])];
   const range = scale.step ? "" : ` (${signed(low, scale)} to ${signed(high, scale)})`;
   const [first, last] = [words[0], words.at(-1)];
-  const joined = words.length === 1 ? first : `${first} ${words.length > 2 ? "to" : "or"} ${last[0].toLowerCase()}${last.slice(1)}`;
-  return joined + range;
+  if (words.length === 1) return first + range;
+  return `${first} ${words.length > 2 ? "to" : "or"} ${last[0].toLowerCase()}${last.slice(1)}${range}`;
 }
 
 /** A number with a real minus; of a scale that has both, with its sign. */

@@ -3,8 +3,8 @@
  *
  * natural: 1:1, so that nothing is resampled; what is larger than its pane is panned.
  * fit: the whole picture.
- * Where a protocol asks what a picture contains (`enlarges`), tiny pictures are enlarged by a whole number and drawn with
- * hard edges, and fit enlarges as well; where it asks how a picture looks, nothing is ever enlarged but on request.
+ * Where a protocol asks what a picture contains (`enlarges`), tiny pictures are enlarged by a whole number and drawn
+ * with hard edges, and fit enlarges as well; where it asks how a picture looks, nothing is enlarged but on request.
  */
 
 const TINY_TARGET = 400; // CSS pixels that a tiny picture should roughly fill
@@ -14,7 +14,7 @@ export const LARGEST_SCALE = 40;
 /** Sizes in pixels: picture {width, height}; pane {width, height} in CSS pixels; ratio = devicePixelRatio. */
 export function scaleFor(mode, picture, pane, ratio = 1, enlarges = false) {
   const room = Math.min((pane.width * ratio) / picture.width, (pane.height * ratio) / picture.height);
-  if (mode === "fit") return room > 1 && enlarges ? Math.max(1, hardEdges(Math.min(room, LARGEST_SCALE))) : Math.min(1, room);
+  if (mode === "fit") return room > 1 && enlarges ? hardEdges(Math.min(room, LARGEST_SCALE)) : Math.min(1, room);
   const longest = Math.max(picture.width, picture.height);
   if (!enlarges || longest >= TINY_LIMIT * ratio) return 1;
   const wanted = Math.round((TINY_TARGET * ratio) / longest);

@@ -19,7 +19,7 @@ const CLICK = 6; // CSS pixels that a pointer may move in a click
 export class Stage {
   /**
    * @param {HTMLElement} frame
-   * @param {{changed, picked}} on callbacks: (scales of the pictures, share that is seen), (index of the picture, event)
+   * @param {{changed, picked}} on callbacks: (scales of the pictures, share that is seen), (index of a picture, event)
    */
   constructor(frame, on) {
     this.frame = frame;
@@ -121,6 +121,11 @@ export class Stage {
     return this.shown.length ? Math.min(...this.scales) : 1;
   }
 
+  /** The scale at which the largest picture is seen whole; 1 where all are at 1:1. */
+  get whole() {
+    return Math.min(...this.shown.map(({ faces, room }) => scaleFor("fit", faces[0].picture, room, this.ratio)));
+  }
+
   /** Back to what the mode says. */
   reset() {
     this.view = this.mode;
@@ -140,7 +145,7 @@ export class Stage {
   toggle() {
     if (!this.shown.length) return;
     const isBase = this.factor === 1;
-    const isLarge = this.shown.some(({ faces, room }) => scaleFor("fit", faces[0].picture, room, this.ratio) < 1);
+    const isLarge = this.whole < 1;
     this.offset = { x: 0, y: 0 };
     if (isBase && isLarge) this.view = this.view === "fit" ? "natural" : "fit";
     else if (isBase) this.factor = 2;
@@ -153,9 +158,8 @@ export class Stage {
   zoomBy(times, about = { x: 0, y: 0 }) {
     if (!this.shown.length) return;
     const scales = this.scales;
-    const least = Math.min(1, ...this.shown.map(({ faces, room }) => scaleFor("fit", faces[0].picture, room, this.ratio)));
     const most = (LARGEST_SCALE * 2) / Math.max(...scales);
-    const by = Math.min(most, Math.max(least / Math.min(...scales), times));
+    const by = Math.min(most, Math.max(this.whole / Math.min(...scales), times));
     this.factor *= by;
     this.offset = { x: about.x - (about.x - this.offset.x) * by, y: about.y - (about.y - this.offset.y) * by };
     this.draw();
@@ -199,7 +203,7 @@ export class Stage {
     if (!before || !this.shown.length) return;
     const now = { x: event.clientX, y: event.clientY };
     this.moved += Math.hypot(now.x - before.x, now.y - before.y);
-    if (this.moved > CLICK && !this.frame.hasPointerCapture(event.pointerId)) this.frame.setPointerCapture(event.pointerId);
+    if (this.moved > CLICK) this.frame.setPointerCapture(event.pointerId);
     if (this.pointers.size === 2) {
       const [other] = [...this.pointers].filter(([id]) => id !== event.pointerId).map(([, point]) => point);
       const spread = (point) => Math.hypot(point.x - other.x, point.y - other.y) || 1;
@@ -272,13 +276,15 @@ export class Stage {
     const { image, picture } = face;
     const drawn = this.drawn(face, room);
     const offset = clampPan(this.offset, drawn, room);
-    const ratio = this.ratio;
     image.width = picture.width;
     image.height = picture.height;
     image.style.width = `${drawn.width}px`;
     image.style.height = `${drawn.height}px`;
-    image.style.left = `${startOf({ room: room.width, size: drawn.width, offset: offset.x, origin: origin.x, ratio })}px`;
-    image.style.top = `${startOf({ room: room.height, size: drawn.height, offset: offset.y, origin: origin.y, ratio })}px`;
+    const start = (side, axis) => startOf({
+      room: room[side], size: drawn[side], offset: offset[axis], origin: origin[axis], ratio: this.ratio,
+    });
+    image.style.left = `${start("width", "x")}px`;
+    image.style.top = `${start("height", "y")}px`;
     image.classList.toggle("pixelated", isPixelated(this.base(face, room) * this.factor));
   }
 }
