@@ -16,10 +16,11 @@ resistance. They are widened where people are few (docs/decisions/0007-gmad-inte
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array
 from scipy.special import ndtri, stdtrit
 
 from competition.ranking.globalrank import Form, check_form, connections, global_scores, notes_on
@@ -29,6 +30,7 @@ from labeling.psychometrics.ranks import percentile_intervals, rank_ranges, rank
 FULL = 100.0
 DEFAULT_REPLICATES = 1000
 _ONE_PERSON = "One person answered: there are no intervals over people."
+DENSE = 0.05  # from this share of cells that a person judges a dense product is faster than a sparse one
 BLOCK_BYTES = 8 << 20  # cells of the replicates worked on together
 
 
@@ -87,14 +89,14 @@ def mean_scores(
 
 def aggressiveness(s: FloatArray, p: FloatArray) -> FloatArray:
     """a (..., M, M) from s (..., M, M, K) and p (M, K)."""
-    weight = np.where(np.isnan(s), 0.0, p)  # p[defender], and s[..., attacker, defender, :]
-    return _divided((weight * np.nan_to_num(s)).sum(axis=-1), weight.sum(axis=-1))
+    score, weight = _judged(s, p)
+    return _divided(np.einsum("...k,...k", weight, score), weight.sum(axis=-1))
 
 
 def resistance(s: FloatArray, p: FloatArray) -> FloatArray:
     """r (..., M, M), [defender, attacker], from s (..., M, M, K) and p (M, K)."""
-    weight = np.where(np.isnan(s), 0.0, p)
-    against = _divided((weight * (FULL - np.abs(np.nan_to_num(s)))).sum(axis=-1), weight.sum(axis=-1))
+    score, weight = _judged(s, p)
+    against = _divided(np.einsum("...k,...k", weight, FULL - np.abs(score)), weight.sum(axis=-1))
     return against.swapaxes(-1, -2)
 
 
@@ -237,6 +239,8 @@ def _replicates(
     used, at = np.unique(cell, return_inverse=True)
     n_persons = int(who.max()) + 1
     sums, numbers = (_by_person(who, at, weights, n_persons) for weights in (value, np.ones(value.size)))
+    if numbers.nnz > DENSE * np.prod(numbers.shape):
+        sums, numbers = sums.toarray(), numbers.toarray()
     times = np.random.default_rng(seed).multinomial(n_persons, np.full(n_persons, 1 / n_persons), size=replicates)
     size = max(1, BLOCK_BYTES // (8 * int(np.prod(shape))))
     for start in range(0, replicates, size):
@@ -247,9 +251,15 @@ def _replicates(
         yield aggressiveness(s, p), resistance(s, p)
 
 
-def _by_person(who: IntArray, at: IntArray, weights: FloatArray, n_persons: int) -> csr_array:
-    """(persons, cells) sums of the weights."""
+def _by_person(who: IntArray, at: IntArray, weights: FloatArray, n_persons: int) -> Any:
+    """(persons, cells) sums of the weights, sparse."""
     return coo_array((weights, (who, at)), shape=(n_persons, int(at.max()) + 1)).tocsr()
+
+
+def _judged(s: FloatArray, p: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Scores and weights (..., M, M, K), both zero where nothing was judged; p is the defender's."""
+    judged = ~np.isnan(s)
+    return np.where(judged, s, 0.0), judged * p
 
 
 def _divided(total: FloatArray, weight: FloatArray) -> FloatArray:
