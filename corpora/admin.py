@@ -12,6 +12,7 @@ from unfold.admin import ModelAdmin
 
 from accounts.adminsite import SharedAdmin
 from corpora.models import Corpus, Item, Taxonomy
+from corpora.services import corpus_update
 
 
 @admin.register(Corpus)
@@ -45,6 +46,15 @@ class CorpusAdmin(SharedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        corpus_update(
+            corpus=obj,
+            by=self._user(request),
+            name=obj.name,
+            description=obj.description,
+            is_public=obj.is_public,
+        )
 
     @admin.display(description="Rows")
     def page(self, corpus: Corpus) -> SafeString:

@@ -305,8 +305,9 @@ def test_admin_pages(client, corpus, admin_user):
     ):  # fmt: skip
         assert client.get(f"/admin/corpora/{address}").status_code == 200, address
     response = client.post(
-        f"/admin/corpora/corpus/{corpus.pk}/change/", {"description": "new words", "is_public": "on", "name": "other"}
+        f"/admin/corpora/corpus/{corpus.pk}/change/",
+        {"description": "new words", "is_public": "on", "name": "o", "n_rows": 99},
     )
     corpus.refresh_from_db()
     assert response.status_code == 302
-    assert (corpus.description, corpus.is_public, corpus.name) == ("new words", True, "birds")
+    assert (corpus.description, corpus.is_public, corpus.name, corpus.n_rows) == ("new words", True, "o", 7)
