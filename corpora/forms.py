@@ -120,6 +120,7 @@ class CorpusEditForm(forms.ModelForm):
         model = Corpus
         fields = ["name", "description", "is_public"]
         labels = {"is_public": "Every researcher may look at it"}
+        help_texts = {"is_public": ""}
         widgets = {"description": forms.Textarea(attrs={"rows": 3})}
 
 
