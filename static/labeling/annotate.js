@@ -224,8 +224,10 @@ function sizes(scales, seen) {
   const text = (scale) => (scale >= 1 && Number.isInteger(scale) ? `${scale}:1` : `${Math.round(scale * 100)} %`);
   $("zoom-level").textContent = [...new Set(scales.map(text))].join(" · ");
   $("part").hidden = seen > 0.999;
-  const key = keyLabel(state.bindings.zoom, state.layout);
-  $("part").textContent = `You see ${Math.round(seen * 100)} %: drag or Shift + arrows; ${key} shows all`;
+  const how = window.matchMedia("(pointer: coarse)").matches
+    ? "drag to move, Zoom shows all"
+    : `drag or Shift + arrows, ${keyLabel(state.bindings.zoom, state.layout)} shows all`;
+  $("part").textContent = `You see ${Math.round(seen * 100)} %: ${how}`;
 }
 
 /** Turn "Left" into "Upper" where the pictures stand one above the other, and back. */
