@@ -12,6 +12,7 @@ from labeling.api import (
     CampaignViewSet,
     InviteViewSet,
     JudgementViewSet,
+    ProtocolViewSet,
     SlotViewSet,
     TrialViewSet,
     VerdictViewSet,
@@ -23,6 +24,7 @@ router.register("models", ModelViewSet, basename="model")
 router.register("versions", VersionViewSet, basename="version")
 router.register("scores", ScoresViewSet, basename="scores")
 router.register("jobs", JobViewSet, basename="job")
+router.register("protocols", ProtocolViewSet, basename="protocol")
 router.register("campaigns", CampaignViewSet, basename="campaign")
 router.register("trials", TrialViewSet, basename="trial")
 router.register("slots", SlotViewSet, basename="slot")

@@ -22,13 +22,13 @@ from labeling.services.campaigns import FIXED_ONCE_OPEN
 class CampaignAdmin(SimpleHistoryAdmin, SharedAdmin):
     """Settings and moves; trials, people, verdicts and invites are on the campaign's own page."""
 
-    list_display = ["name", "page", "state", "overlap", "created_by", "created_at"]
+    list_display = ["name", "page", "protocol", "state", "overlap", "created_by", "created_at"]
     list_filter = ["state", "protocol", "is_public"]
     list_select_related = ["created_by"]
     search_fields = ["name"]
-    fields = ["name", "taxonomy", "overlap", "extra_slots", "purpose", "instructions", "consent", "gold_share",
-              "gold_warn", "gold_stop", "gold_minimum", "repeat_share", "lease_seconds", "require_viewing",
-              "show_agreement", "seed", "is_public"]  # fmt: skip
+    fields = ["name", "protocol", "taxonomy", "question", "overlap", "extra_slots", "sampling", "budget", "purpose",
+              "instructions", "consent", "gold_share", "gold_warn", "gold_stop", "gold_minimum", "repeat_share",
+              "block_minutes", "lease_seconds", "require_viewing", "show_agreement", "seed", "is_public"]  # fmt: skip
     actions = ["open_selected", "pause_selected", "close_selected"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -38,7 +38,8 @@ class CampaignAdmin(SimpleHistoryAdmin, SharedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         if not isinstance(obj, Campaign):
             return []
-        return ["taxonomy"] if obj.state == CampaignState.DRAFT else ["taxonomy", *FIXED_ONCE_OPEN]
+        fixed = ["protocol", "taxonomy"]
+        return fixed if obj.state == CampaignState.DRAFT else [*fixed, *FIXED_ONCE_OPEN]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> type[ModelForm]:
         form: type[ModelForm] = super().get_form(request, obj, change, **kwargs)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any, cast
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -19,11 +19,24 @@ from accounts.models import Scope, User
 from accounts.services import token_create
 from corpora.models import Corpus, Taxonomy
 from labeling.exports import ENDINGS, TABLES
-from labeling.models import Campaign, Exclusion, Invite, Judgement, Participation, Slot, Trial, TrialKind, Verdict
+from labeling.models import (
+    Campaign,
+    Candidate,
+    Exclusion,
+    Invite,
+    Judgement,
+    Participation,
+    Slot,
+    Trial,
+    TrialKind,
+    Verdict,
+)
 from labeling.presentation import person_progress, person_state, person_statistics, trial_card, trial_cards
 from labeling.protocols import PROTOCOLS
+from labeling.protocols.base import Protocol
 from labeling.querysets import exclusion_in_force
 from labeling.reliability import agreement_report, crowd_report, person_row
+from labeling.results import Line, Names, compares, opinion_scores, rates, scales
 from labeling.services import (
     Answer,
     RowSpec,
@@ -32,6 +45,7 @@ from labeling.services import (
     campaign_open,
     campaign_pause,
     campaign_update,
+    candidates_add,
     consent_record,
     gold_add,
     gold_retire,
@@ -50,6 +64,7 @@ from labeling.services import (
     viewing_record,
 )
 from labeling.services.campaigns import SETTINGS
+from labeling.services.settling import budget_left
 from labeling.throttling import joins_count
 from labeling.views.campaigns import export_response
 
@@ -154,6 +169,12 @@ class AnswerSerializer(serializers.Serializer[Any]):
     count = serializers.IntegerField(min_value=0, max_value=8, default=0, help_text="Trials to hold afterwards")
 
 
+class CandidatesSerializer(serializers.Serializer[Any]):
+    corpus = serializers.PrimaryKeyRelatedField(queryset=Corpus.objects.all())
+    rows = serializers.ListField(child=serializers.IntegerField(min_value=0), allow_empty=False)
+    by_scene = serializers.BooleanField(default=False, help_text="Compare within content groups only")
+
+
 class CountSerializer(serializers.Serializer[Any]):
     count = serializers.IntegerField(min_value=0, max_value=8, default=3, help_text="Trials to hold")
 
@@ -184,9 +205,54 @@ class JoinSerializer(serializers.Serializer[Any]):
     consent = serializers.BooleanField(help_text="That instructions and consent text were read and agreed to")
 
 
+PEOPLE = OpenApiParameter(
+    "people", OpenApiTypes.STR, enum=["counted", "all"], description="all: excluded people count as well"
+)
+
+
+def _everyone(request: Request) -> bool:
+    return request.query_params.get("people") == "all"
+
+
+def _with_names(lines: list[Line]) -> list[Line]:
+    """Lines about items, with the path and row of each."""
+    names = Names.of_ids(line["item"] for line in lines)
+    return [{**line, "path": names.label(line["item"]), "row": names.items[line["item"]].row} for line in lines]
+
+
 def _checked(serializer: serializers.BaseSerializer[Any]) -> dict[str, Any]:
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
+
+
+class ProtocolViewSet(viewsets.ViewSet):
+    """How people can be asked."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def list(self, request: Request) -> Response:
+        """Every protocol: what it shows, its scale and answers, and the columns of a list of trials."""
+        return Response([_protocol_row(protocol) for protocol in PROTOCOLS.values()])
+
+
+def _protocol_row(protocol: Protocol) -> dict[str, Any]:
+    return {
+        "name": protocol.name,
+        "title": protocol.title,
+        "pictures": protocol.n_pictures,
+        "needs_taxonomy": protocol.needs_taxonomy,
+        "level": protocol.level,
+        "question": protocol.question,
+        "scale": protocol.scale(),
+        "defaults": dict(protocol.defaults),
+        "exports": ["judgements", "verdicts", *protocol.tables],
+        "actions": {
+            variant: [
+                {"name": a.name, "label": a.label, "kind": a.kind, "code": a.code, "answer": a.answer} for a in actions
+            ]
+            for variant, actions in protocol.variants().items()
+        },
+        "columns": [{"name": name, "meaning": meaning} for name, meaning in protocol.columns],
+    }
 
 
 class CampaignViewSet(
@@ -277,6 +343,52 @@ class CampaignViewSet(
                 made |= dict(zip(asked, trials, strict=True))
         asked_for = [made[place] for place in sorted(made)]
         return Response(TrialSerializer(asked_for, many=True).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=CandidatesSerializer, responses=OpenApiTypes.OBJECT)
+    @action(detail=True, methods=["get", "post"])
+    def candidates(self, request: Request, pk: Any = None) -> Response:
+        """What active sampling compares, and how much of its budget is left. POST adds rows of a corpus."""
+        campaign = self.get_object()
+        if request.method == "POST":
+            values = _checked(CandidatesSerializer(data=request.data))
+            candidates_add(campaign=campaign, by=_user(request), **values)
+        rows = Candidate.objects.filter(campaign=campaign).order_by("scene", "item_id")
+        columns = rows.values("item", "scene", corpus=F("item__corpus"), row=F("item__row"))
+        body = {"budget": campaign.budget, "budget_left": budget_left(campaign), "candidates": list(columns)}
+        made = request.method == "POST"
+        return Response(body, status=status.HTTP_201_CREATED if made else status.HTTP_200_OK)
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, parameters=[PEOPLE])
+    @action(detail=True)
+    def scores(self, request: Request, pk: Any = None) -> Response:
+        """Mean opinion scores of rated pictures, with intervals, and their quality by the P.910 likelihood."""
+        campaign = self.get_object()
+        if not rates(campaign):
+            raise DomainError("This campaign rates no pictures: it has no opinion scores.")
+        opinions = opinion_scores(campaign, everyone=_everyone(request))
+        return Response({"scores": _with_names(opinions.lines), "notes": opinions.notes})
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, parameters=[PEOPLE])
+    @action(detail=True)
+    def scale(self, request: Request, pk: Any = None) -> Response:
+        """Bradley-Terry scales of compared pictures, one per scene, with intervals and what they cannot say."""
+        campaign = self.get_object()
+        if not compares(campaign):
+            raise DomainError("This campaign compares no pictures: it has no scale.")
+        found = scales(campaign, everyone=_everyone(request))
+        return Response(
+            {
+                "scenes": [
+                    {
+                        "scene": scene.name,
+                        "connected": scene.connected,
+                        "items": _with_names(scene.lines),
+                        "notes": scene.notes,
+                    }
+                    for scene in found
+                ]
+            }
+        )
 
     @extend_schema(request=CountSerializer, responses=OpenApiTypes.OBJECT)
     @action(detail=True, methods=["post"])
@@ -374,14 +486,13 @@ class CampaignViewSet(
         parameters=[
             OpenApiParameter("table", OpenApiTypes.STR, enum=list(TABLES), location="path"),
             OpenApiParameter("ending", OpenApiTypes.STR, enum=list(ENDINGS), location="path"),
-            OpenApiParameter("people", OpenApiTypes.STR, enum=["counted", "all"], description="all: excluded ones too"),
+            PEOPLE,
         ],
     )
     @action(detail=True, url_path=r"export/(?P<table>[a-z]+)/(?P<ending>[a-z]+)")
     def export(self, request: Request, pk: Any = None, table: str = "", ending: str = "") -> StreamingHttpResponse:
         """Judgements, verdicts or a table of the protocol as CSV, JSON Lines or Parquet."""
-        everyone = request.query_params.get("people") == "all"
-        return export_response(self.get_object(), table, ending, everyone=everyone)
+        return export_response(self.get_object(), table, ending, everyone=_everyone(request))
 
 
 def _consent(campaign: Campaign, person: User, given: bool) -> None:

@@ -37,9 +37,9 @@ class CampaignForm(forms.ModelForm):
     class Meta:
         model = Campaign
         fields = [
-            "name", "protocol", "taxonomy", "question", "overlap", "extra_slots", "instructions", "consent", "purpose",
-            "gold_share", "gold_warn", "gold_stop", "gold_minimum", "repeat_share", "block_minutes", "lease_seconds",
-            "require_viewing", "show_agreement", "seed", "is_public",
+            "name", "protocol", "taxonomy", "question", "overlap", "extra_slots", "sampling", "budget", "instructions",
+            "consent", "purpose", "gold_share", "gold_warn", "gold_stop", "gold_minimum", "repeat_share",
+            "block_minutes", "lease_seconds", "require_viewing", "show_agreement", "seed", "is_public",
         ]  # fmt: skip
         widgets = {
             "protocol": ProtocolSelect,
@@ -48,6 +48,8 @@ class CampaignForm(forms.ModelForm):
         labels = {
             "overlap": "People per trial",
             "extra_slots": "More people on a tie, at most",
+            "sampling": "Pairs asked about",
+            "budget": "Budget of judgements",
             "gold_share": "Share of gold",
             "gold_warn": "Gold: warn below",
             "gold_stop": "Gold: stop below",
@@ -126,6 +128,23 @@ class TrialsForm(forms.Form):
             pairing = cast("Pairing", given.get("pairing") or "every")
             return text_of_rows(self.campaign, corpus, rows, pairing=pairing, classes=given.get("classes", ""))
         return _text_of(given["file"]) if given["file"] else given["list"]
+
+
+class CandidatesForm(forms.Form):
+    """Which pictures active sampling compares with each other."""
+
+    corpus = forms.ModelChoiceField(Corpus.objects.none(), help_text="Whose pictures people will see")
+    rows = forms.CharField(help_text="Such as 0-19, 25")
+    by_scene = forms.BooleanField(required=False, label="Compare within content groups only")
+
+    def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        cast("forms.ModelChoiceField[Corpus]", self.fields["corpus"]).queryset = Corpus.objects.visible_to(by).ready()
+
+    def given(self) -> dict[str, Any]:
+        """What ``candidates_add`` takes; raises DomainError for rows that do not exist."""
+        corpus = self.cleaned_data["corpus"]
+        return {**self.cleaned_data, "rows": rows_of(self.cleaned_data["rows"], corpus.n_rows)}
 
 
 def _text_of(file: UploadedFile) -> str:

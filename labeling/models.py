@@ -60,6 +60,11 @@ class CampaignState(models.TextChoices):
     CLOSED = "closed", "Closed by its owner before completion"
 
 
+class Sampling(models.TextChoices):
+    ALL = "all", "All: every trial that is added, as often as is asked for"
+    ACTIVE = "active", "Active: of the candidates, the pairs whose answers tell most, as answers come in"
+
+
 class Campaign(Shared):
     """The labelling of a set of exhibits under one protocol.
 
@@ -94,6 +99,15 @@ class Campaign(Shared):
     extra_slots = models.PositiveSmallIntegerField(
         default=2, help_text="More judgements opened on an exact tie, at most"
     )
+    sampling = models.CharField(
+        max_length=8, choices=Sampling, default=Sampling.ALL, help_text="Which pairs are asked about; of ratings all"
+    )
+    budget = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Active sampling: judgements that count, in all; it ends there",
+    )
     lease_seconds = models.PositiveIntegerField(default=600, validators=[MinValueValidator(10)])
     gold_share = models.FloatField(default=0.0, validators=SHARE, help_text="Share of trials with a known answer")
     gold_warn = models.FloatField(default=0.7, validators=RATE, help_text="Below this share right: a warning")
@@ -122,6 +136,20 @@ class Campaign(Shared):
 
     def get_absolute_url(self) -> str:
         return reverse("labeling:campaign", args=[self.pk])
+
+
+class Candidate(models.Model):
+    """A picture that active sampling may pair with others of its scene."""
+
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="candidates")
+    item = models.ForeignKey(Item, models.PROTECT, related_name="+")
+    scene = models.CharField(max_length=200, blank=True, help_text="Only pictures of one scene are compared")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["campaign", "item"], name="candidate_once")]
+
+    def __str__(self) -> str:
+        return f"{self.item} in {self.campaign}"
 
 
 class TrialKind(models.TextChoices):

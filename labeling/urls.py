@@ -29,6 +29,7 @@ urlpatterns = [
     path("campaigns/<int:pk>/trials/<int:trial>/gold/", trials.gold, name="gold"),
     path("campaigns/<int:pk>/trials/<int:trial>/drop/", trials.drop, name="drop"),
     path("campaigns/<int:pk>/add/", trials.add, name="add"),
+    path("campaigns/<int:pk>/candidates/", trials.candidates, name="candidates"),
     path("campaigns/<int:pk>/invites/", campaigns.invites, name="invites"),
     path("campaigns/<int:pk>/invites/<int:invite>/revoke/", campaigns.revoke, name="revoke"),
     path("campaigns/<int:pk>/export/<str:table>.<str:ending>", campaigns.export, name="export"),

@@ -15,6 +15,7 @@ from labeling.services.campaigns import (
     trials_add,
 )
 from labeling.services.judging import Answer, Recorded, Turn, judgement_record, judgement_undo, slot_skip, turn_take
+from labeling.services.sampling import candidates_add, pairs_sample
 from labeling.services.taking_part import (
     consent_record,
     invite_check,
@@ -39,6 +40,7 @@ __all__ = [
     "campaign_open",
     "campaign_pause",
     "campaign_update",
+    "candidates_add",
     "consent_record",
     "gold_add",
     "gold_retire",
@@ -47,6 +49,7 @@ __all__ = [
     "invite_revoke",
     "judgement_record",
     "judgement_undo",
+    "pairs_sample",
     "participation_ensure",
     "participation_join",
     "person_exclude",

@@ -19,6 +19,7 @@ from corpora.models import Item, Taxonomy
 from labeling.models import (
     Campaign,
     CampaignState,
+    Sampling,
     Slot,
     Trial,
     TrialKind,
@@ -27,18 +28,20 @@ from labeling.models import (
     VerdictOutcome,
 )
 from labeling.protocols import PROTOCOLS
+from labeling.protocols.base import Protocol
 from labeling.querysets import SHARED_KINDS
 from labeling.services import settling
+from labeling.services.settling import sampling_enqueue
 from labeling.signals import campaign_closed
 
 log = structlog.get_logger()
 
 SETTINGS = (
-    "purpose", "instructions", "consent", "question", "block_minutes", "overlap", "extra_slots", "lease_seconds",
-    "gold_share", "gold_warn", "gold_stop", "gold_minimum", "repeat_share", "require_viewing", "show_agreement", "seed",
-    "is_public",
+    "purpose", "instructions", "consent", "question", "block_minutes", "overlap", "extra_slots", "sampling", "budget",
+    "lease_seconds", "gold_share", "gold_warn", "gold_stop", "gold_minimum", "repeat_share", "require_viewing",
+    "show_agreement", "seed", "is_public",
 )  # fmt: skip
-FIXED_ONCE_OPEN = ("overlap", "seed")
+FIXED_ONCE_OPEN = ("overlap", "seed", "sampling")
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,20 @@ def _clean(campaign: Campaign) -> None:
             f"The bar that stops ({campaign.gold_stop}) must not lie above the one that warns ({campaign.gold_warn}).",
             field="gold_stop",
         )
+    if campaign.sampling == Sampling.ACTIVE:
+        _clean_sampling(campaign, protocol)
     try:
         campaign.full_clean()
     except ValidationError as error:
         field, messages = next(iter(error.message_dict.items()))
         raise DomainError(f"{field}: {messages[0]}", field=field) from None
+
+
+def _clean_sampling(campaign: Campaign, protocol: Protocol) -> None:
+    if protocol.n_pictures != 2:
+        raise DomainError(f'Active sampling chooses pairs; "{protocol.title}" shows one picture.', field="sampling")
+    if campaign.budget is None:
+        raise DomainError("Active sampling ends with its budget: say how many judgements.", field="budget")
 
 
 def _campaign_move(
@@ -153,6 +165,8 @@ def _campaign_move(
     for name, value in fields.items():
         setattr(campaign, name, value)
     log.info("campaign_moved", campaign=campaign.pk, to=to, by=by.pk)
+    if to == CampaignState.OPEN and campaign.sampling == Sampling.ACTIVE:
+        sampling_enqueue(campaign)
 
 
 def campaign_open(*, campaign: Campaign, by: User) -> None:
@@ -282,7 +296,7 @@ def _trials_create(campaign: Campaign, specs: list[TrialSpec]) -> list[Trial]:
             Slot(trial=trial, campaign=campaign, number=number, position=trial.position)
             for trial in made
             if trial.kind in SHARED_KINDS
-            for number in range(campaign.overlap)
+            for number in range(1 if campaign.sampling == Sampling.ACTIVE else campaign.overlap)
         ),
         batch_size=2000,
     )

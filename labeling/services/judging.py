@@ -6,6 +6,7 @@ still do with a slot is decided by the one conditional UPDATE that moves it; rea
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from labeling.models import (
     CampaignState,
     Judgement,
     Participation,
+    Sampling,
     Skip,
     Slot,
     SlotState,
@@ -33,6 +35,7 @@ from labeling.psychometrics.intervals import wilson
 from labeling.querysets import SHARED_KINDS
 from labeling.services import statements
 from labeling.services.assignment import participation_lock, slots_top_up
+from labeling.services.sampling import sampling_follow
 from labeling.services.settling import trials_lock, trials_settle
 from labeling.services.taking_part import slots_release, viewing_clean
 
@@ -111,7 +114,11 @@ def turn_take(*, campaign_id: int, person: User, answer: Answer, count: int) -> 
         with transaction.atomic():
             participation = participation_lock(campaign_id, person)
             recorded, position = _record(participation, person, answer)
-            return Turn(recorded, _follow_up(participation, person, count, position), participation)
+            slots = _follow_up(participation, person, count, position)
+            if participation.campaign.sampling == Sampling.ACTIVE:
+                is_idle = count > 0 and not slots
+                transaction.on_commit(partial(sampling_follow, participation.campaign, is_idle=is_idle))
+            return Turn(recorded, slots, participation)
     except IntegrityError:
         if Judgement.objects.filter(key=answer.key).exists():
             raise Conflict("This key was used for another answer: make a new one for each answer.") from None

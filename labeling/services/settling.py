@@ -13,16 +13,30 @@ from typing import Any
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from labeling.models import Campaign, CampaignState, Slot, SlotState, Trial, TrialState, Verdict, VerdictOutcome
+from jobs.services import job_enqueue
+from labeling.models import (
+    Campaign,
+    CampaignState,
+    Sampling,
+    Slot,
+    SlotState,
+    Trial,
+    TrialState,
+    Verdict,
+    VerdictOutcome,
+)
 from labeling.protocols import PROTOCOLS
 from labeling.protocols.base import Ruling
+from labeling.querysets import exclusion_in_force
 from labeling.services import statements
 from labeling.signals import campaign_complete, trial_ended, verdicts_changed
 
 log = structlog.get_logger()
 
+SAMPLING_JOB = "labeling.sample"
 MANY = 10_000  # no cap: more judgements than a trial can have
 
 
@@ -70,8 +84,10 @@ def _tallies(trial_ids: list[int]) -> dict[int, _Tally]:
 
 
 def _ruling(campaign: Campaign, trial: Trial, tally: _Tally) -> Ruling:
-    """Judgements of excluded people are missing for good, so only those that can still come are waited for."""
-    overlap = max(1, min(campaign.overlap, len(tally.ballots) + len(tally.pending)))
+    """Judgements of excluded people are missing for good, so only those that can still come are waited for. Under
+    active sampling a trial has as many slots as it was asked for, and waits for all of them."""
+    wanted = MANY if campaign.sampling == Sampling.ACTIVE else campaign.overlap
+    overlap = max(1, min(wanted, len(tally.ballots) + len(tally.pending)))
     cap = max(overlap, campaign.overlap + campaign.extra_slots)
     return PROTOCOLS[campaign.protocol].decide(trial.classes, tally.ballots, overlap=overlap, cap=cap)
 
@@ -126,6 +142,14 @@ def _trial_end(campaign: Campaign, trial: Trial, ruling: Ruling, before: Verdict
     )
 
 
+def trials_ask_again(*, campaign: Campaign, trials: Sequence[Trial]) -> None:
+    """Require one more judgement of each of these locked shared trials; those that had ended are open again."""
+    tallies = _tallies([trial.pk for trial in trials])
+    for trial in trials:
+        _slots_open(trial, count=1, after=tallies[trial.pk].last_number)
+    trials_settle(campaign=campaign, trials=trials)
+
+
 def trial_withdraw(campaign: Campaign, trial: Trial) -> None:
     """End a locked open trial as dropped, whatever has been answered."""
     tally = _tallies([trial.pk])[trial.pk]
@@ -154,8 +178,9 @@ def _verdict_write(campaign: Campaign, trial: Trial, before: Verdict | None, fie
 def _campaign_follow(campaign: Campaign) -> None:
     """Complete the campaign with its last trial, or take that back. Locks the campaign, so the last two trials to end
     at the same moment do not each see the other as open."""
-    locked = Campaign.objects.select_for_update(no_key=True).only("state").get(pk=campaign.pk)
-    has_open = Trial.objects.filter(campaign=campaign).unended().exists()
+    rows = Campaign.objects.select_for_update(no_key=True).only("state", "sampling", "budget")
+    locked = rows.get(pk=campaign.pk)
+    has_open = Trial.objects.filter(campaign=campaign).unended().exists() or budget_left(locked) > 0
     if locked.state in {CampaignState.OPEN, CampaignState.PAUSED} and not has_open:
         now = timezone.now()
         Campaign.objects.filter(pk=campaign.pk).update(state=CampaignState.COMPLETE, completed_at=now)
@@ -164,6 +189,27 @@ def _campaign_follow(campaign: Campaign) -> None:
         transaction.on_commit(partial(campaign_complete.send_robust, sender=Campaign, campaign=campaign))
     elif locked.state == CampaignState.COMPLETE and has_open:
         campaign_reopen(campaign)
+
+
+def budget_left(campaign: Campaign) -> int:
+    """Under active sampling, how many more judgements may be asked for; those of excluded people do not count."""
+    if campaign.sampling != Sampling.ACTIVE:
+        return 0
+    slots = Slot.objects.filter(campaign=campaign, is_shared=True).exclude(state=SlotState.VOID)
+    asked = slots.exclude(Q(state=SlotState.DONE) & Q(exclusion_in_force())).count()
+    return max(0, (campaign.budget or 0) - asked)
+
+
+def sampling_enqueue(campaign: Campaign) -> None:
+    """Choose the next pairs in the background, unless that is under way."""
+    job_enqueue(
+        kind=SAMPLING_JOB,
+        title=f"Next pairs of {campaign.name}",
+        payload={"campaign": campaign.pk},
+        by=None,
+        subject=f"labeling.campaign:{campaign.pk}",
+        unique=True,
+    )
 
 
 def campaign_reopen(campaign: Campaign) -> None:

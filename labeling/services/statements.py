@@ -25,7 +25,7 @@ from labeling.models import PICTURES, Campaign, Participation, Slot, Trial
 PARTICIPATION = ("id", "campaign_id", "person_id", "consented_at", "trained_at", "stopped_at", "served", "viewing")
 CAMPAIGN = (
     "id", "name", "protocol", "state", "taxonomy_id", "overlap", "extra_slots", "lease_seconds", "gold_share",
-    "gold_warn", "gold_stop", "gold_minimum", "repeat_share", "require_viewing", "seed",
+    "gold_warn", "gold_stop", "gold_minimum", "repeat_share", "require_viewing", "seed", "sampling",
 )  # fmt: skip
 SLOT = ("id", "trial_id", "campaign_id", "state", "person_id", "taken_from_id", "position", "is_shared")
 TRIAL = (

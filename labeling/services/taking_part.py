@@ -20,6 +20,7 @@ from labeling.models import (
     Invite,
     Judgement,
     Participation,
+    Sampling,
     Slot,
     SlotState,
 )
@@ -82,9 +83,8 @@ def viewing_warnings(viewing: dict[str, Any], *, n_pictures: int = 1) -> list[st
     elif n_pictures == 2 and width < PAIR_WIDTH:
         is_stacked = height > width
         how = "stand one above the other" if is_stacked else "have little room"
-        warnings.append(
-            f"The window is narrow ({width} wide): the two pictures {how}. Make it at least {PAIR_WIDTH} wide if you can."
-        )
+        better = f"Make it at least {PAIR_WIDTH} wide if you can."
+        warnings.append(f"The window is narrow ({width} wide): the two pictures {how}. {better}")
     if abs(viewing.get("zoom", 1) - 1) > 0.01:
         warnings.append(f"The browser zooms to {viewing['zoom']:.0%}: set it back to 100 % (Ctrl+0).")
     return warnings
@@ -216,7 +216,7 @@ def person_exclude(*, participation: Participation, reason: str, by: User, repla
         raise Conflict(f"{participation.person} is excluded already.") from None
     slots_release(campaign=campaign, person=participation.person)
     trials = trials_lock(_judged_trials(participation))
-    if replace:
+    if replace and campaign.sampling != Sampling.ACTIVE:  # active sampling asks again by itself
         _replacements_open(campaign, [trial for trial in trials if trial.state != "dropped"])
     trials_settle(campaign=campaign, trials=trials)
     log.info("person_excluded", campaign=campaign.pk, person=participation.person_id, by=by.pk, reason=reason)

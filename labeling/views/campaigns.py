@@ -17,6 +17,7 @@ from labeling.models import (
     CampaignState,
     Invite,
     Participation,
+    Sampling,
     Slot,
     SlotState,
     Trial,
@@ -35,6 +36,7 @@ from labeling.services import (
     invite_revoke,
 )
 from labeling.services.campaigns import FIXED_ONCE_OPEN
+from labeling.services.settling import budget_left
 from labeling.views.shared import campaign_of, form_error, paged, person_of, show
 
 FIXED = ("protocol", "taxonomy")
@@ -61,8 +63,9 @@ def create(request: HttpRequest) -> HttpResponse:
         except DomainError as error:
             form_error(form, error)
         else:
-            messages.success(request, "The campaign is made. Add trials to it, then open it.")
-            return redirect("labeling:add", campaign.pk)
+            messages.success(request, "The campaign is made. Say what to ask about, then open it.")
+            is_active = campaign.sampling == Sampling.ACTIVE
+            return redirect("labeling:candidates" if is_active else "labeling:add", campaign.pk)
     return render(request, "labeling/create.html", {"form": form})
 
 
@@ -101,10 +104,18 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         percent=100 * done / required if required else 0,
         people=people,
         agreement=agreement_report(campaign),
+        **_sampling(campaign),
         endings=list(ENDINGS),
         tables=tables_of(campaign),
         has_excluded=bool(people["excluded"]),
     )
+
+
+def _sampling(campaign: Campaign) -> dict[str, int]:
+    """How far active sampling is; nothing for other campaigns."""
+    if campaign.sampling != Sampling.ACTIVE:
+        return {}
+    return {"n_candidates": campaign.candidates.count(), "budget_left": budget_left(campaign)}
 
 
 @login_required

@@ -12,11 +12,12 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import DomainError
 from accounts.permissions import require_edit
-from labeling.forms import TrialsForm
+from labeling.forms import CandidatesForm, TrialsForm
 from labeling.listing import list_read
 from labeling.models import (
     PICTURES,
     Campaign,
+    Candidate,
     Judgement,
     JudgementKind,
     Trial,
@@ -27,7 +28,7 @@ from labeling.models import (
 from labeling.presentation import class_names
 from labeling.protocols import PROTOCOLS
 from labeling.querysets import SHARED_KINDS, exclusion_in_force
-from labeling.services import gold_add, gold_retire, rows_ask, trial_drop
+from labeling.services import candidates_add, gold_add, gold_retire, rows_ask, trial_drop
 from labeling.views.shared import campaign_of, form_error, paged, person_of, show
 
 MOST_LINES = 200
@@ -186,3 +187,21 @@ def add(request: HttpRequest, pk: int) -> HttpResponse:
         else []
     )
     return show(request, "add", campaign, "add", form=form, listed=listed, kinds=dict(kinds), shown=shown)
+
+
+@login_required
+def candidates(request: HttpRequest, pk: int) -> HttpResponse:
+    """What active sampling compares: the candidates by scene, and more of them."""
+    campaign = campaign_of(request, pk)
+    require_edit(person_of(request), campaign, action="add candidates to")
+    form = CandidatesForm(request.POST or None, by=person_of(request))
+    if form.is_bound and form.is_valid():
+        try:
+            made = candidates_add(campaign=campaign, by=person_of(request), **form.given())
+        except DomainError as error:
+            form_error(form, error)
+        else:
+            messages.success(request, f"{made} candidates are new.")
+            return redirect("labeling:candidates", pk)
+    rows = Candidate.objects.filter(campaign=campaign).select_related("item").order_by("scene", "item_id")
+    return show(request, "candidates", campaign, "add", form=form, page=paged(request, rows))
