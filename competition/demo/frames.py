@@ -134,12 +134,15 @@ def _brisque(data: Path, folder: Path) -> Path:
 def _computed(frames: Path, folder: Path, column: str, name: str, *, corpus: Any, by: User) -> Version:
     def make() -> Path:
         table = pyarrow.csv.read_csv(frames / "objective_metrics.csv").select(["image", column])
+        present = set(manifest_of(corpus).column("path").tolist())  # some frames were never rated
         file = folder / f"{column}.csv"
         with file.open("w", newline="") as out:
             writer = csv.writer(out)
             writer.writerow(["path", "score"])
             for row in table.to_pylist():
-                writer.writerow([f"images/{row['image'].removesuffix('.png')}.jpg", row[column]])
+                path = f"images/{row['image']}.jpg"
+                if path in present:
+                    writer.writerow([path, row[column]])
         return file
 
     return seeding.version_ensure(
