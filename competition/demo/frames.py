@@ -2,7 +2,8 @@
 
 324 H.265-coded frames of the AVT image-quality study (TU Ilmenau) with the laboratory ratings of 21 people, 1 to 5, one
 of each person and frame. A recorded person's comparison of two frames is the difference of their own two ratings, four
-points being the whole scale.
+points being the whole scale. People saw every frame at the full height of the screen, so the coded ones are enlarged to
+one height.
 """
 
 import csv
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.csv
+from PIL import Image
 from scipy.stats import spearmanr
 
 from accounts.errors import DomainError
@@ -32,6 +34,7 @@ CORPUS = "AVT frames"
 N_PEOPLE = 21
 NOTE = "Recorded people (AVT frames, laboratory)"
 LOWEST, HIGHEST = 1, 5  # of a rating
+SHOWN_HEIGHT = 896  # lines: people saw every frame at the full height of the screen, however few lines were coded
 NEEDED = (
     "iqa_uhd_frames/images.tar", "iqa_uhd_frames/mos_ci.csv", "iqa_uhd_frames/ratings.csv",
     "iqa_uhd_frames/objective_metrics.csv", "biqa_params/cnniqa_live.pth", "biqa_params/brisque_svr_model.txt",
@@ -79,9 +82,15 @@ def build(data: Path, *, levels: int, by: User, say: Callable[[str], object]) ->
 
 
 def _unpack(frames: Path, folder: Path) -> None:
-    """The pictures, and a list of them with source content and opinion scores."""
+    """The pictures as people saw them, and a list of them with source content and opinion scores."""
+    (folder / "images").mkdir(exist_ok=True)
     with tarfile.open(frames / "images.tar") as archive:
-        archive.extractall(folder, filter="data")
+        for member in archive:
+            if (file := archive.extractfile(member)) is None:
+                continue
+            with Image.open(file) as coded:
+                shown = coded.resize((round(coded.width * SHOWN_HEIGHT / coded.height), SHOWN_HEIGHT), Image.BICUBIC)
+            shown.save(folder / "images" / Path(member.name).name, quality=95)
     with (frames / "ratings.csv").open(newline="") as rows:
         counts = Counter(_rated_name(row["video_name"]) for row in csv.DictReader(rows))
     with (frames / "mos_ci.csv").open(newline="") as rows, (folder / "frames.csv").open("w", newline="") as out:
