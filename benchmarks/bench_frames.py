@@ -19,8 +19,8 @@ NOTES = """
 SRCC is measured with the opinion scores of all 324 frames; each recorded person's comparison is the difference of
 their own ratings of the two frames (1 to 5), so it is as fine as that scale. VMAF and the other metrics marked "video"
 are the study's own, measured against the uncoded video, and enter as prediction files; the others are computed here
-from the frames alone, enlarged to one height as people saw them. The corpus is tiny for gMAD, which looks for rare failures: with more images every attack gets
-stronger.
+from the frames alone, enlarged to one height as people saw them. The corpus is tiny for gMAD, which looks for rare
+failures: with more images every attack gets stronger.
 """
 
 
