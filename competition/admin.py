@@ -5,21 +5,30 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminCheckboxSelectMultiple
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultiple,
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 from accounts.adminsite import SharedAdmin
 from accounts.errors import DomainError
 from accounts.models import User
 from competition import planning, services
-from competition.forms import SETTINGS, CompetitionForm
+from competition.forms import COMMON_SETTINGS, CompetitionForm, form_of
 from competition.models import Competition, Round, RoundState, Snapshot
 from competition.querysets import CompetitionQuerySet
+from competition.showing import SHOWS, show_of
+from competition.showing.base import Show
 
 
 class CompetitionAdminForm(CompetitionForm):
@@ -30,10 +39,11 @@ class CompetitionAdminForm(CompetitionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, user=self.user, **kwargs)
         if self.instance.pk and self.instance.rounds.exists():
-            del self.fields["versions"]  # entrants of a launched competition are added on its setup page
+            for name in ("versions", *self.kind.Options.model_fields):
+                del self.fields[name]  # entrants of a launched competition are added on its setup page
 
     class Meta(CompetitionForm.Meta):
-        widgets = {}
+        widgets: dict[str, Any] = {}
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
@@ -57,41 +67,73 @@ class CompetitionAdminForm(CompetitionForm):
 @admin.register(Competition)
 class CompetitionAdmin(SharedAdmin):
     form = CompetitionAdminForm
-    list_display = ["name", "corpus", "entrants_shown", "k", "state_shown", "created_by", "created_at"]
+    change_form_outer_before_template = "competition/admin_kinds.html"
+    list_display = [
+        "name", "kind_shown", "corpus", "entrants_shown", "size_shown", "state_shown", "created_by", "created_at",
+    ]  # fmt: skip
     list_filter = ["kind", "is_public"]
     list_select_related = ["corpus", "created_by"]
     search_fields = ["name", "description"]
-    fieldsets = [
-        (None, {"fields": ["name", "corpus", "versions"]}),
-        ("Selection", {"fields": ["k", "reserve", "threshold", "per_class_cap", "duplicate_distance", "control_size"]}),
-        ("Labelling", {"fields": ["overlap", "judgement_budget"]}),
-        ("More", {"fields": ["description", "seed", "is_public"]}),
-    ]
     actions_detail = ["launch_detail", "open_detail"]
     actions_row = ["launch_row"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return cast("CompetitionQuerySet", super().get_queryset(request)).with_round()
 
+    def _show(self, request: HttpRequest, obj: Competition | None) -> Show:
+        """The kind of a competition, or the one that the address of a new one names; MAD where it names none."""
+        name = obj.kind if obj else request.GET.get("kind", "mad")
+        if name not in SHOWS:
+            raise Http404(f'There is no kind of competition "{name}".')
+        return SHOWS[name]
+
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
     ) -> type[forms.ModelForm]:
+        kwargs["form"] = form_of(self._show(request, obj), CompetitionAdminForm)
         form: type[CompetitionAdminForm] = super().get_form(request, obj, change, **kwargs)
         form.user = self._user(request)
         if "versions" in form.base_fields:
             form.base_fields["versions"].widget = UnfoldAdminCheckboxSelectMultiple()
+        for name in form.kind.Options.model_fields:
+            form.base_fields[name].widget = _dressed(form.base_fields[name])
         return form
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        context = {"shows": SHOWS.values(), "chosen": self._show(request, None)}
+        return super().add_view(request, form_url, {**(extra_context or {}), **context})
 
     def get_readonly_fields(self, request: HttpRequest, obj: Competition | None = None) -> list[str]:
         """Once a round has begun, the question and its settings are fixed."""
         if obj is None or not obj.rounds.exists():
             return []
-        return ["corpus", *(name for name in SETTINGS if name != "judgement_budget")]
+        fixed = [name for name in COMMON_SETTINGS if name != "judgement_budget"]
+        return ["corpus", *self._show(request, obj).kind.settings, *fixed, "settings_shown"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Competition | None = None) -> Any:
-        if obj is None or not obj.rounds.exists():
-            return self.fieldsets
-        return [(None, {"fields": ["name", "corpus"]}), *self.fieldsets[1:]]
+        kind = self._show(request, obj).kind
+        is_launched = obj is not None and obj.rounds.exists()
+        options = ["settings_shown"] if is_launched else [*kind.Options.model_fields]
+        options = options if kind.Options.model_fields else []
+        selection = [*kind.settings, *options, "duplicate_distance", "control_size"]
+        return [
+            (None, {"fields": ["name", "corpus", *([] if is_launched else ["versions"])]}),
+            ("Selection", {"fields": selection}),
+            ("Labelling", {"fields": ["overlap", "judgement_budget"]}),
+            ("More", {"fields": ["description", "seed", "is_public"]}),
+        ]
+
+    @display(description="Kind", ordering="kind")
+    def kind_shown(self, competition: Competition) -> str:
+        return str(competition.get_kind_display())
+
+    @display(description="Size")
+    def size_shown(self, competition: Competition) -> str:
+        return show_of(competition).size(competition)
+
+    @display(description="Settings of its kind")
+    def settings_shown(self, competition: Competition) -> str:
+        return "; ".join(f"{title}: {value}" for title, value in show_of(competition).settings(competition))
 
     @display(description="Entrants")
     def entrants_shown(self, competition: Any) -> int:
@@ -110,10 +152,11 @@ class CompetitionAdmin(SharedAdmin):
         return self.has_change_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: Competition, form: Any, change: bool) -> None:
-        values = {name: value for name, value in form.cleaned_data.items() if name != "versions"}
+        values = form.values()
         versions, user = list(form.cleaned_data.get("versions", [])), self._user(request)
         if not change:
-            obj.pk = services.competition_create(by=user, versions=versions, **values).pk
+            made = services.competition_create(by=user, versions=versions, kind=form.kind.name, **values)
+            obj.pk = made.pk
             obj._state.adding = False
         elif "versions" in form.cleaned_data:
             services.competition_configure(
@@ -174,6 +217,19 @@ class CompetitionAdmin(SharedAdmin):
             "change_url": reverse("admin:competition_competition_change", args=[object_id]),
         }
         return TemplateResponse(request, "competition/admin_launch.html", context)
+
+
+def _dressed(field: forms.Field) -> forms.Widget:
+    """The admin's widget for a field that is none of the model's."""
+    widgets: list[tuple[type[forms.Field], Any]] = [
+        (forms.BooleanField, UnfoldBooleanSwitchWidget),
+        (forms.FloatField, UnfoldAdminDecimalFieldWidget),
+        (forms.IntegerField, UnfoldAdminIntegerFieldWidget),
+    ]
+    if isinstance(field, forms.ChoiceField):
+        return UnfoldAdminSelectWidget(choices=field.choices)
+    dress = next((widget for kind, widget in widgets if isinstance(field, kind)), UnfoldAdminTextInputWidget)
+    return cast("forms.Widget", dress(attrs=field.widget.attrs))
 
 
 class LookedAtAdmin(ModelAdmin):

@@ -2,11 +2,11 @@
 
 from typing import Any, cast
 
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import mixins, serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.generics import get_object_or_404
@@ -16,9 +16,12 @@ from rest_framework.response import Response
 from accounts.errors import DomainError
 from accounts.models import User
 from accounts.permissions import require_researcher
-from competition import exploring, exports, planning, reading, services
+from competition import exploring, exports, planning, services
 from competition.forms import versions_visible
-from competition.models import Competition, Duel, Entrant, Exhibit, ExhibitRole, Round, Snapshot, Standing
+from competition.kinds import KINDS
+from competition.models import Competition, Duel, Entrant, Exhibit, ExhibitRole, Kind, Round, Snapshot, Standing
+from competition.option_fields import option_schema
+from competition.showing import SHOWS
 from corpora.models import Corpus, Taxonomy
 from models_zoo.models import Version
 from models_zoo.reading import class_names
@@ -26,6 +29,8 @@ from models_zoo.reading import class_names
 IMMUTABLE = "private, max-age=31536000, immutable"
 FRESH = "private, no-cache"
 EXPLORED_AT_ONCE = 50
+MEASURES = [measure.name for kind in KINDS.values() for measure in kind.measures]
+EXPORTS = sorted({table for tables in exports.TABLES.values() for table in tables})
 
 
 class EntrantSerializer(serializers.ModelSerializer[Entrant]):
@@ -37,7 +42,7 @@ class EntrantSerializer(serializers.ModelSerializer[Entrant]):
         read_only_fields = fields
 
 
-class RoundSerializer(serializers.ModelSerializer[Round]):
+class RoundLineSerializer(serializers.ModelSerializer[Round]):
     class Meta:
         model = Round
         fields = [
@@ -47,16 +52,31 @@ class RoundSerializer(serializers.ModelSerializer[Round]):
         read_only_fields = fields
 
 
+class RoundSerializer(RoundLineSerializer):
+    class Meta(RoundLineSerializer.Meta):
+        fields = [*RoundLineSerializer.Meta.fields, "facts"]
+        read_only_fields = fields
+        extra_kwargs = {
+            "facts": {"help_text": "gMAD: calibration and levels (centre, low, high, count) by entrant, half_width"}
+        }
+
+
+@extend_schema_field({"oneOf": [option_schema(kind.Options, f"Options of {name}") for name, kind in KINDS.items()]})
+class OptionsField(serializers.JSONField):
+    """Settings of one kind alone; the service checks them and names the one at fault."""
+
+
 class CompetitionSerializer(serializers.ModelSerializer[Competition]):
     entrants = EntrantSerializer(many=True, read_only=True)
-    rounds = RoundSerializer(many=True, read_only=True)
+    rounds = RoundLineSerializer(many=True, read_only=True)
+    options = OptionsField(read_only=True)
     created_by: serializers.StringRelatedField[Competition] = serializers.StringRelatedField(read_only=True)
 
     class Meta:
         model = Competition
         fields = [
-            "id", "name", "description", "kind", "corpus", "taxonomy", "k", "reserve", "threshold", "per_class_cap",
-            "duplicate_distance", "control_size", "overlap", "judgement_budget", "seed", "campaign_options",
+            "id", "name", "description", "kind", "options", "corpus", "taxonomy", "k", "reserve", "threshold",
+            "per_class_cap", "duplicate_distance", "control_size", "overlap", "judgement_budget", "seed", "campaign_options",
             "is_public",
             "created_by", "created_at", "entrants", "rounds",
         ]  # fmt: skip
@@ -67,8 +87,12 @@ class CompetitionWriteSerializer(serializers.ModelSerializer[Competition]):
     """What a competition is made of. Sense is checked by the service, which names the field at fault."""
 
     corpus = serializers.PrimaryKeyRelatedField(queryset=Corpus.objects.none())
+    kind = serializers.ChoiceField(
+        choices=Kind.choices, required=False, help_text="By default mad; it cannot change later"
+    )
+    options = OptionsField(required=False, help_text="Settings of the kind alone; what is left out has its default")
     taxonomy = serializers.PrimaryKeyRelatedField(
-        queryset=Taxonomy.objects.none(), required=False, help_text="By default that of the first version's model"
+        queryset=Taxonomy.objects.none(), required=False, help_text="MAD: by default that of the first version's model"
     )
     versions = serializers.PrimaryKeyRelatedField(
         queryset=Version.objects.none(), many=True, help_text="Entrants in the order in which they enter"
@@ -77,8 +101,8 @@ class CompetitionWriteSerializer(serializers.ModelSerializer[Competition]):
     class Meta:
         model = Competition
         fields = [
-            "name", "description", "corpus", "taxonomy", "versions", "k", "reserve", "threshold", "per_class_cap",
-            "duplicate_distance", "control_size", "overlap", "judgement_budget", "seed", "campaign_options",
+            "name", "description", "kind", "options", "corpus", "taxonomy", "versions", "k", "reserve", "threshold",
+            "per_class_cap", "duplicate_distance", "control_size", "overlap", "judgement_budget", "seed", "campaign_options",
             "is_public",
         ]  # fmt: skip
         extra_kwargs: dict[str, Any] = {
@@ -120,7 +144,9 @@ class PreviewSerializer(serializers.Serializer[Any]):
 
 
 class EntrantAddSerializer(serializers.Serializer[Any]):
-    version = serializers.IntegerField(help_text="Id of a verified version of the same label space")
+    version = serializers.IntegerField(
+        help_text="Id of a verified version that fits: of the same label space, or a quality model"
+    )
 
 
 class StandingSerializer(serializers.ModelSerializer[Standing]):
@@ -129,7 +155,10 @@ class StandingSerializer(serializers.ModelSerializer[Standing]):
 
     class Meta:
         model = Standing
-        fields = ["entrant", "version", "name", "score", "low", "high", "rank", "rank_best", "rank_worst", "n_images"]
+        fields = [
+            "entrant", "version", "name", "measure", "score", "low", "high", "rank", "rank_best", "rank_worst",
+            "n_images",
+        ]  # fmt: skip
         read_only_fields = fields
 
 
@@ -155,6 +184,8 @@ class SnapshotSerializer(SnapshotLineSerializer):
 
 
 class DuelSerializer(serializers.ModelSerializer[Duel]):
+    """gMAD: the first attacks the second."""
+
     class Meta:
         model = Duel
         fields = [
@@ -164,40 +195,65 @@ class DuelSerializer(serializers.ModelSerializer[Duel]):
 
 
 class ExhibitSerializer(serializers.ModelSerializer[Exhibit]):
+    """MAD: one image. gMAD: a pair, of which ``row`` is what the attacker finds better."""
+
     row = serializers.IntegerField(source="item.row", read_only=True)
     sha256 = serializers.CharField(source="item.sha256", read_only=True)
     image = serializers.FileField(source="item.image", read_only=True)
     thumbnail = serializers.FileField(source="item.thumbnail", read_only=True)
+    second_row = serializers.IntegerField(source="second_item.row", read_only=True, default=None)
+    second_sha256 = serializers.CharField(source="second_item.sha256", read_only=True, default=None)
+    second_image = serializers.FileField(source="second_item.image", read_only=True, default=None)
+    second_thumbnail = serializers.FileField(source="second_item.thumbnail", read_only=True, default=None)
     first = serializers.IntegerField(source="duel.first_id", read_only=True, default=None)
     second = serializers.IntegerField(source="duel.second_id", read_only=True, default=None)
-    case = serializers.SerializerMethodField(help_text="i, ii, iii, open or dropped; null in the control arm")
+    case = serializers.SerializerMethodField(
+        help_text="MAD: i, ii, iii, open or dropped; gMAD: falsified, held, attacker (falsified itself), open or "
+        "dropped; null in the control arm"
+    )
 
     class Meta:
         model = Exhibit
         fields = [
-            "id", "round", "duel", "trial", "role", "rank", "first", "second", "row", "sha256", "image", "thumbnail",
-            "class_first", "class_second", "confidence_first", "confidence_second", "distance", "predictions",
-            "right_first", "right_second", "dropped", "case",
+            "id", "round", "duel", "trial", "role", "rank", "level", "first", "second", "row", "sha256", "image",
+            "thumbnail", "second_row", "second_sha256", "second_image", "second_thumbnail", "class_first",
+            "class_second", "confidence_first", "confidence_second", "distance", "predictions", "right_first",
+            "right_second", "preference", "dropped", "case",
         ]  # fmt: skip
         read_only_fields = fields
 
     def get_case(self, exhibit: Exhibit) -> str | None:
-        return reading.exhibit_case(exhibit) if exhibit.duel_id else None
+        return SHOWS[exhibit.round.competition.kind].case(exhibit) if exhibit.duel_id else None
+
+
+def _cases() -> list[tuple[str, str]]:
+    """The outcomes of all kinds; equal ones once."""
+    return list({key: words for show in SHOWS.values() for key, words in show.cases.items()}.items())
 
 
 class ExhibitFilter(filters.FilterSet):
     competition = filters.NumberFilter(field_name="round__competition")
     round = filters.NumberFilter(field_name="round")
+    trial = filters.NumberFilter(field_name="trial", label="Exhibits that ask this")
     entrant = filters.NumberFilter(method="of_entrant", label="Exhibits of the duels of this entrant")
     opponent = filters.NumberFilter(method="of_entrant", label="… against this one")
+    attacker = filters.NumberFilter(field_name="duel__first", label="gMAD: pairs with which this entrant attacks")
+    defender = filters.NumberFilter(field_name="duel__second", label="gMAD: pairs with which this entrant is attacked")
+    level = filters.NumberFilter(field_name="level", label="gMAD: level of the defender, from 1 (worst)")
+    preference = filters.RangeFilter(field_name="preference", label="gMAD: what people said")
     role = filters.ChoiceFilter(choices=ExhibitRole.choices)
-    case = filters.ChoiceFilter(choices=list(reading.CASES.items()), method="of_case")
+    case = filters.ChoiceFilter(choices=_cases(), method="of_case")
 
     def of_entrant(self, exhibits: QuerySet[Exhibit], name: str, value: Any) -> QuerySet[Exhibit]:
         return exhibits.filter(Q(duel__first=value) | Q(duel__second=value))
 
     def of_case(self, exhibits: QuerySet[Exhibit], name: str, value: str) -> QuerySet[Exhibit]:
-        return exhibits.filter(reading.case_filter(value))
+        """Outcomes of the kinds that have one of this name."""
+        wanted = Q(pk__in=[])
+        for kind, show in SHOWS.items():
+            if value in show.cases:
+                wanted |= Q(round__competition__kind=kind) & show.case_filter(value)
+        return exhibits.filter(wanted)
 
 
 class ExploreQuerySerializer(serializers.Serializer[Any]):
@@ -268,6 +324,8 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
         given = CompetitionWriteSerializer(data=request.data, context=self.get_serializer_context(), partial=True)
         given.is_valid(raise_exception=True)
         values = dict(given.validated_data)
+        if values.pop("kind", competition.kind) != competition.kind:
+            raise DomainError(f'"{competition}" is of the kind {competition.kind}: make another one.', field="kind")
         if (versions := values.pop("versions", None)) is not None:
             services.competition_configure(competition=competition, by=self.person, versions=versions, **values)
         else:
@@ -303,7 +361,8 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
     @extend_schema(request=EntrantAddSerializer, responses={201: EntrantSerializer})
     @action(detail=True, methods=["post"], pagination_class=None, filterset_fields=[])
     def entrants(self, request: Request, pk: Any = None) -> Response:
-        """Enter one more version; after the launch it costs k exhibits per earlier entrant and changes nothing."""
+        """Enter one more version; after the launch it costs exhibits against each earlier entrant (MAD: k, gMAD: two
+        pairs per level) and changes nothing that is there."""
         given = EntrantAddSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         version = get_object_or_404(versions_visible(self.person), pk=given.validated_data["version"])
@@ -314,6 +373,7 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
         responses={200: SnapshotSerializer, 304: OpenApiResponse(description="Unchanged since the ETag you sent")},
         parameters=[
             OpenApiParameter("everyone", bool, description="Count the judgements of excluded people as well"),
+            OpenApiParameter("measure", str, description="Only the lines of this measure", enum=MEASURES),
             OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="ETag of what you have"),
         ],
     )
@@ -324,7 +384,7 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
         snapshot = Snapshot.objects.latest_of(self.get_object(), counts_everyone=everyone)
         if snapshot is None:
             raise NoLeaderboard("There is no leaderboard yet: it appears when the first exhibits have a verdict.")
-        return _snapshot_response(request, snapshot, FRESH)
+        return _snapshot_response(request, snapshot, FRESH, measure=request.query_params.get("measure"))
 
     @extend_schema(responses=SnapshotLineSerializer(many=True))
     @action(detail=True, pagination_class=None, filterset_fields=[])
@@ -351,13 +411,14 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
     @extend_schema(
         responses={200: OpenApiTypes.BINARY},
         parameters=[
-            OpenApiParameter("table", str, OpenApiParameter.PATH, enum=list(exports.TABLES)),
+            OpenApiParameter("table", str, OpenApiParameter.PATH, enum=EXPORTS),
             OpenApiParameter("ending", str, OpenApiParameter.PATH, enum=list(exports.ENDINGS)),
         ],
     )
     @action(detail=True, url_path=r"export/(?P<table>\w+)\.(?P<ending>\w+)", pagination_class=None, filterset_fields=[])
     def export(self, request: Request, pk: Any = None, table: str = "", ending: str = "") -> HttpResponseBase:
-        """Selections, verdicts or standings as CSV, JSON Lines or Parquet."""
+        """A table as CSV, JSON Lines or Parquet. MAD: selections, verdicts, standings; gMAD: selections, judgements,
+        levels, standings."""
         kind, name, blocks = exports.export_stream(self.get_object(), table, ending)
         response = StreamingHttpResponse(blocks, content_type=kind)
         response["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -414,13 +475,17 @@ class NoLeaderboard(DomainError):
     status_code = status.HTTP_404_NOT_FOUND
 
 
-def _snapshot_response(request: Request, snapshot: Snapshot, caching: str) -> Response:
+def _snapshot_response(request: Request, snapshot: Snapshot, caching: str, measure: str | None = None) -> Response:
+    if measure and measure not in MEASURES:
+        raise DomainError(f'There is no measure "{measure}": choose from {", ".join(MEASURES)}.', field="measure")
     etag = f'"{snapshot.digest}-{snapshot.number}"'
     sent = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
     headers = {"ETag": etag, "Cache-Control": caching}
     if etag in sent or "*" in sent:
         return Response(status=status.HTTP_304_NOT_MODIFIED, headers=headers)
-    found = Snapshot.objects.prefetch_related("standings__entrant__version__model").get(pk=snapshot.pk)
+    lines = Standing.objects.select_related("entrant__version__model").order_by("measure", "rank", "entrant__number")
+    lines = lines.filter(measure=measure) if measure else lines
+    found = Snapshot.objects.prefetch_related(Prefetch("standings", lines)).get(pk=snapshot.pk)
     return Response(SnapshotSerializer(found).data, headers=headers)
 
 
@@ -437,7 +502,7 @@ class RoundViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ResearchVie
     @extend_schema(responses=DuelSerializer(many=True))
     @action(detail=True, pagination_class=None, filterset_fields=[])
     def duels(self, request: Request, pk: Any = None) -> Response:
-        """Every pair of entrants: how often they disagree, how many exhibits there are, why fewer than k."""
+        """Every pair of entrants: how many exhibits there are, and why fewer than were wanted."""
         found = Duel.objects.filter(round=self.get_object()).order_by("first__number", "second__number")
         return Response(DuelSerializer(found, many=True).data)
 
@@ -469,4 +534,6 @@ class ExhibitViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ResearchV
     queryset = Exhibit.objects.none()
 
     def get_queryset(self) -> QuerySet[Exhibit]:
-        return Exhibit.objects.filter(round__in=Round.objects.visible_to(self.person)).select_related("item", "duel")
+        return Exhibit.objects.filter(round__in=Round.objects.visible_to(self.person)).select_related(
+            "item", "second_item", "duel", "round__competition"
+        )

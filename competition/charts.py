@@ -11,6 +11,9 @@ from labeling.charts import Axis, Tick, axis
 WHISKER_WIDTH, WHISKER_PAD = 260.0, 8.0
 PLOT_WIDTH, PLOT_HEIGHT = 520.0, 260.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 16.0, 12.0, 40.0
+SCATTER_WIDTH, SCATTER_HEIGHT = 560.0, 420.0
+LABEL_WIDTH, LABEL_HEIGHT = 6.4, 14.0  # a letter of a label, and the room a label takes
+PREFERENCE_WIDTH, PREFERENCE_PAD = 200.0, 8.0
 BUMP_RIGHT = 150.0  # room for the names at the end of the lines
 SERIES_COLOURS = 8  # --series-1 … --series-8 in competition.css
 
@@ -74,6 +77,71 @@ def rank_plot(curve: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str
         "right": right,
         **_frame(),
     }
+
+
+def scatter(points: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Points with interval crosses on two measures; None for fewer than two.
+
+    points: dicts with "name", "x", "x_low", "x_high", "y", "y_low", "y_high".
+    """
+    if len(points) < 2:
+        return None
+    right, bottom = SCATTER_WIDTH - RIGHT, SCATTER_HEIGHT - BOTTOM
+    x = axis([point[name] for point in points for name in ("x", "x_low", "x_high")], LEFT, right)
+    y = axis([point[name] for point in points for name in ("y", "y_low", "y_high")], bottom, TOP)
+    marks = [
+        {
+            "name": point["name"],
+            "series": at % SERIES_COLOURS + 1,
+            **{name: x.at(point[name]) for name in ("x", "x_low", "x_high")},
+            **{name: y.at(point[name]) for name in ("y", "y_low", "y_high")},
+        }
+        for at, point in enumerate(points)
+    ]
+    return {
+        "x": x, "y": y, "marks": _labelled(marks, right), "width": SCATTER_WIDTH, "height": SCATTER_HEIGHT,
+        "left": LEFT, "right_edge": right, "top": TOP, "bottom": bottom, "tick_y": bottom + 16,
+        "x_label_y": SCATTER_HEIGHT - 6, "middle": (LEFT + right) / 2, "centre": (TOP + bottom) / 2,
+        "zero_x": x.at(0.0) if x.low < 0 < x.high else None, "zero_y": y.at(0.0) if y.low < 0 < y.high else None,
+    }  # fmt: skip
+
+
+def _labelled(marks: list[dict[str, Any]], right: float) -> list[dict[str, Any]]:
+    """Labels beside their points, on the left where the right has no room, moved down past those already there."""
+    taken: list[tuple[float, float, float]] = []
+    for mark in sorted(marks, key=lambda each: each["y"]):
+        width = LABEL_WIDTH * len(mark["name"])
+        is_left = mark["x"] + 8 + width > right
+        start = mark["x"] - 8 - width if is_left else mark["x"] + 8
+        at = mark["y"] - 6
+        for low, high, line in sorted(taken, key=lambda each: each[2]):
+            if low < start + width and start < high and abs(line - at) < LABEL_HEIGHT:
+                at = line + LABEL_HEIGHT
+        taken.append((start, start + width, at))
+        mark |= {"label_x": mark["x"] + (-8 if is_left else 8), "label_y": round(at, 2),
+                 "anchor": "end" if is_left else "start"}  # fmt: skip
+    return marks
+
+
+def preference(mean: float | None, low: float | None, high: float | None, zone: float) -> dict[str, Any]:
+    """A preference from -100 to 100 with its interval; within ``zone`` of 0 people prefer neither."""
+    scale = Axis(-100.0, 100.0, PREFERENCE_PAD, PREFERENCE_WIDTH - PREFERENCE_PAD, ())
+    return {
+        "width": PREFERENCE_WIDTH,
+        "start": scale.start,
+        "end": scale.end,
+        "zero": scale.at(0.0),
+        "zone": scale.at(-zone),
+        "zone_width": round(scale.at(zone) - scale.at(-zone), 2),
+        "x": None if mean is None else scale.at(mean),
+        "low": None if low is None else scale.at(max(-100.0, low)),
+        "high": None if high is None else scale.at(min(100.0, high)),
+    }
+
+
+def preference_at(value: float) -> float:
+    """Where a preference stands on the bar of ``preference``."""
+    return Axis(-100.0, 100.0, PREFERENCE_PAD, PREFERENCE_WIDTH - PREFERENCE_PAD, ()).at(value)
 
 
 def _spread(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,24 +1,27 @@
 """Forms of competitions: they check types, the services check sense."""
 
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.db.models import QuerySet
 
-from competition import planning
+from competition import planning, services
+from competition.kinds import KINDS
+from competition.kinds.base import Kind
 from competition.models import Competition, Entrant
-from competition.reading import CASES
+from competition.option_fields import option_fields
 from corpora.models import Corpus, Taxonomy
 from models_zoo.models import Version
 
 if TYPE_CHECKING:
     from accounts.models import User
+    from competition.showing.base import Show
 
-SETTINGS = (
-    "k", "reserve", "threshold", "per_class_cap", "duplicate_distance", "control_size", "overlap", "judgement_budget",
-    "seed",
-)  # fmt: skip
-PARTS = {"name": ("name", "description", "is_public"), "question": ("corpus", "versions"), "settings": SETTINGS}
+COMMON_SETTINGS = ("duplicate_distance", "control_size", "overlap", "judgement_budget", "seed")
+"""Fields of ``Competition`` that every kind uses."""
 
 
 def versions_visible(user: "User") -> QuerySet[Version]:
@@ -30,68 +33,78 @@ class VersionChoices(forms.ModelMultipleChoiceField):
     """Versions by name, with the label space and what keeps a version from competing."""
 
     def label_from_instance(self, version: Any) -> str:
+        parts = [str(version)]
+        if version.model.taxonomy:
+            parts.append(str(version.model.taxonomy))
+        elif version.corpus:
+            parts.append(f"scores of {version.corpus}")
         state = "" if version.state == "verified" else f" ({version.get_state_display().lower()})"
-        return f"{version} · {version.model.taxonomy}{state}"
+        return " · ".join(parts) + state
 
 
 class CompetitionForm(forms.ModelForm):
-    """A new competition, or the settings of one that was not launched yet."""
+    """A new competition, or the settings of one that was not launched yet. ``form_of`` makes the form of a kind."""
+
+    kind: Kind
 
     versions = VersionChoices(
-        queryset=Version.objects.none(),
-        required=False,
-        label="Entrants",
-        help_text="Two or more versions that share a label space. More can be added after the launch.",
-        widget=forms.CheckboxSelectMultiple,
+        queryset=Version.objects.none(), required=False, label="Entrants", widget=forms.CheckboxSelectMultiple
     )
 
     class Meta:
         model = Competition
-        fields = ["name", "description", "corpus", *SETTINGS, "is_public"]
+        fields: Sequence[str] = ["name", "description", "corpus", *COMMON_SETTINGS, "is_public"]
         labels = {
-            "k": "Images per pair (k)",
-            "reserve": "Reserve per pair",
-            "threshold": "Confidence threshold",
-            "per_class_cap": "Cap per predicted class",
             "duplicate_distance": "Near-duplicate distance",
-            "control_size": "Control images",
             "overlap": "People per exhibit",
             "judgement_budget": "Budget of judgements",
             "is_public": "Every researcher may look at it",
         }
-        widgets = {"description": forms.Textarea(attrs={"rows": 2})}
-        help_texts = {
-            "is_public": "",
-            "k": "On which the two disagree most; 30 is usual, rankings are stable from about 15",
-            "reserve": "Take the place of images that people cannot label",
-            "overlap": "5 is usual; an odd number ties less",
-            "seed": "Of the control images, the order of questions and the intervals",
-        }
+        widgets: dict[str, Any] = {"description": forms.Textarea(attrs={"rows": 2})}
+        help_texts = {"is_public": ""}
 
     def __init__(self, *args: Any, user: "User", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "corpus" in self.fields:  # the admin shows it read-only after the launch
             corpora = Corpus.objects.visible_to(user).order_by("name")
             self.fields["corpus"].queryset = corpora  # type: ignore[attr-defined]
-        self.fields["versions"].queryset = versions_visible(user)  # type: ignore[attr-defined]
-        self.order_fields(["name", "corpus", "versions", *SETTINGS, "description", "is_public"])
+        fitting = versions_visible(user).filter(model__task=self.kind.task)
+        self.fields["versions"].queryset = fitting  # type: ignore[attr-defined]
+        self.order_fields(["name", "corpus", "versions", *self.setting_names(), "description", "is_public"])
         if self.instance.pk:
             entered = self.instance.entrants.values_list("version", flat=True)
             self.initial["versions"] = list(entered)
+            self.initial |= self.instance.options
+
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """Settings in the order in which they are shown: those of the kind first."""
+        return [*cls.kind.settings, *cls.kind.Options.model_fields, *COMMON_SETTINGS]
 
     def _post_clean(self) -> None:
         """The model's own validators are the services' business: one set of messages."""
 
-    def plan(self) -> planning.Plan:
-        """What the form says so far, for the preview; fields that are not filled in have their defaults."""
+    def values(self) -> dict[str, Any]:
+        """What the services take: cleaned values without the entrants, the kind's own options gathered."""
+        names = [name for name in self.kind.Options.model_fields if name in self.fields]
+        values = {name: value for name, value in self.cleaned_data.items() if name not in {"versions", *names}}
+        return values | ({"options": {name: self.cleaned_data[name] for name in names}} if names else {})
+
+    def preview(self) -> planning.Preview:
+        """What the form amounts to so far; fields that are not filled in (well) have their defaults."""
         self.is_valid()
-        return self.plan_of(self.cleaned_data)
+        found = services.competition_preview(plan=self.plan_of(self.cleaned_data))
+        refused = [name for name in self.kind.Options.model_fields if name in self.errors]
+        problems = [planning.Problem(name, str(self.errors[name][0])) for name in refused]
+        return replace(found, problems=(*problems, *found.problems))
 
     def plan_of(self, cleaned: dict[str, Any]) -> planning.Plan:
         """The plan that cleaned values make."""
         said = {name: value for name, value in cleaned.items() if value is not None}
         versions = list(said.get("versions", []))
         return planning.Plan(
+            kind=self.kind.name,
+            options={name: cleaned[name] for name in self.kind.Options.model_fields if name in cleaned},
             corpus=said.get("corpus"),
             taxonomy=versions[0].model.taxonomy if versions else None,
             versions=versions,
@@ -100,8 +113,39 @@ class CompetitionForm(forms.ModelForm):
 
     def parts(self) -> list[tuple[str, list[forms.BoundField]]]:
         """The fields in the groups in which the page shows them."""
-        titles = {"question": "The question", "name": "What it is called", "settings": "Settings"}
-        return [(title, [self[name] for name in PARTS[part]]) for part, title in titles.items()]
+        parts = {
+            "The question": ["corpus", "versions"],
+            "What it is called": ["name", "description", "is_public"],
+            "Settings": self.setting_names(),
+        }
+        return [(title, [self[name] for name in names]) for title, names in parts.items()]
+
+
+def form_of(show: "Show", base: type[CompetitionForm] = CompetitionForm) -> type[CompetitionForm]:
+    """The form of one kind: its own settings and options, and words that fit."""
+    kind = show.kind
+    meta = type(
+        "Meta",
+        (base.Meta,),
+        {
+            "fields": ["name", "description", "corpus", *kind.settings, *COMMON_SETTINGS, "is_public"],
+            "labels": base.Meta.labels | show.labels,
+            "help_texts": base.Meta.help_texts | show.helps,
+        },
+    )
+    versions = deepcopy(base.base_fields["versions"])
+    versions.help_text = show.entrants_help
+    members = {"Meta": meta, "kind": kind, "versions": versions, **option_fields(kind.Options)}
+    return type(f"{kind.name.title()}{base.__name__}", (base,), {"__module__": __name__, **members})
+
+
+class ListForm(forms.Form):
+    """Which competitions a list shows."""
+
+    q = forms.CharField(required=False, label="Name or description", widget=forms.TextInput(attrs={"type": "search"}))
+    kind = forms.ChoiceField(
+        required=False, label="Kind", choices=[("", "Any"), *((name, kind.title) for name, kind in KINDS.items())]
+    )
 
 
 class EntrantForm(forms.Form):
@@ -112,30 +156,66 @@ class EntrantForm(forms.Form):
     def __init__(self, *args: Any, user: "User", competition: Competition, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         entered = competition.entrants.values("version")
-        fitting = versions_visible(user).filter(model__taxonomy=competition.taxonomy_id, state="verified")
+        task = KINDS[competition.kind].task
+        fitting = versions_visible(user).filter(
+            model__task=task, model__taxonomy=competition.taxonomy_id, state="verified"
+        )
         self.fields["version"].queryset = fitting.exclude(pk__in=entered)  # type: ignore[attr-defined]
 
 
 class GalleryForm(forms.Form):
-    """Filters of the gallery of exhibits."""
+    """Filters of the gallery of exhibits; ``entrant_fields``: those that choose an entrant."""
 
-    first = forms.ModelChoiceField(Entrant.objects.none(), required=False, label="Model", empty_label="Any")
-    second = forms.ModelChoiceField(Entrant.objects.none(), required=False, label="against", empty_label="Any")
+    entrant_fields: tuple[str, ...] = ()
+
     role = forms.ChoiceField(
         required=False,
         label="Show",
         choices=[("", "Selected"), ("reserve", "Reserve"), ("control", "Control arm")],
     )
-    case = forms.ChoiceField(required=False, label="Outcome", choices=[("", "Any"), *CASES.items()])
+    case = forms.ChoiceField(required=False, label="Outcome")
     round = forms.TypedChoiceField(required=False, label="Round", coerce=int, empty_value=None)
 
-    def __init__(self, *args: Any, competition: Competition, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, competition: Competition, cases: dict[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         entrants = competition.entrants.select_related("version__model")
-        for name in ("first", "second"):
+        for name in self.entrant_fields:
             self.fields[name].queryset = entrants  # type: ignore[attr-defined]
+        self.fields["case"].choices = [("", "Any"), *cases.items()]  # type: ignore[attr-defined]
         numbers = competition.rounds.order_by("number").values_list("number", flat=True)
         self.fields["round"].choices = [("", "All"), *((number, f"Round {number}") for number in numbers)]  # type: ignore[attr-defined]
+
+
+class PairGalleryForm(GalleryForm):
+    """Of duels in which neither of the two is first."""
+
+    entrant_fields = ("first", "second")
+    field_order = ["first", "second"]
+
+    first = forms.ModelChoiceField(Entrant.objects.none(), required=False, label="Model", empty_label="Any")
+    second = forms.ModelChoiceField(Entrant.objects.none(), required=False, label="against", empty_label="Any")
+
+
+class AttackGalleryForm(GalleryForm):
+    """Of duels in which one attacks the other, within levels."""
+
+    entrant_fields = ("attacker", "defender")
+    field_order = ["attacker", "defender", "level"]
+
+    attacker = forms.ModelChoiceField(Entrant.objects.none(), required=False, label="Attacker", empty_label="Any")
+    defender = forms.ModelChoiceField(Entrant.objects.none(), required=False, label="Defender", empty_label="Any")
+    level = forms.TypedChoiceField(required=False, label="Level", coerce=int, empty_value=None)
+    order = forms.ChoiceField(
+        required=False,
+        label="Order",
+        choices=[("", "As selected"), ("strongest", "Strongest counterexamples first")],
+    )
+
+    def __init__(self, *args: Any, competition: Competition, **kwargs: Any) -> None:
+        super().__init__(*args, competition=competition, **kwargs)
+        levels = range(1, KINDS[competition.kind].options(competition).levels + 1)
+        self.fields["level"].choices = [("", "Any"), *((level, str(level)) for level in levels)]  # type: ignore[attr-defined]
+        self.fields["role"].choices = [("", "Selected"), ("control", "Control arm")]  # type: ignore[attr-defined]
 
 
 class ExploreForm(forms.Form):

@@ -3,7 +3,7 @@
 Nothing here depends on the size of the corpus, and no number of queries on the number of exhibits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,9 @@ from django.db.models import Count, Q
 
 from accounts.models import User
 from competition import charts
-from competition.models import Competition, Duel, Entrant, Exhibit, Round, RoundState, Snapshot
+from competition.kinds import KINDS
+from competition.kinds.base import Measure
+from competition.models import Competition, Duel, Entrant, Exhibit, Round, RoundState, Snapshot, Standing
 from labeling.models import TrialState
 from models_zoo.appearances import Appearance
 
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 
 ORDER = [RoundState.SCORING, RoundState.SELECTING, RoundState.LABELLING, RoundState.SETTLING]
 STEP_TITLES = {
-    RoundState.SCORING: ("Score", "Every entrant runs over the corpus"),
-    RoundState.SELECTING: ("Select", "The largest disagreements are found"),
-    RoundState.LABELLING: ("Label", "People say who is right"),
-    RoundState.SETTLING: ("Settle", "Verdicts become standings"),
+    RoundState.SCORING: "Score",
+    RoundState.SELECTING: "Select",
+    RoundState.LABELLING: "Label",
+    RoundState.SETTLING: "Settle",
 }
 
 
@@ -37,20 +39,19 @@ class Step:
     detail: str
 
 
-def round_steps(round_: Round | None, labelled: dict[str, int]) -> list[Step]:
-    """The steps of a round and how far it is."""
+def round_steps(round_: Round | None, labelled: Mapping[str, int], what: Mapping[RoundState, str]) -> list[Step]:
+    """The steps of a round and how far it is; ``what``: what happens in each."""
     state = round_.state if round_ else ""
     reached = len(ORDER) if state == RoundState.COMPLETE else _reached(round_)
     steps = []
     for at, step in enumerate(ORDER):
-        title, what = STEP_TITLES[step]
         tone = "done" if at < reached else ""
         if at == reached and round_:
             tone = "bad" if state in {RoundState.FAILED, RoundState.CANCELLED} else "now"
         detail = ""
         if step == RoundState.LABELLING and labelled.get("trials"):
             detail = f"{labelled['ended']:,} of {labelled['trials']:,} exhibits"
-        steps.append(Step(title, what, tone, detail))
+        steps.append(Step(STEP_TITLES[step], what[step], tone, detail))
     return steps
 
 
@@ -76,13 +77,29 @@ def labelled_counts(round_: Round | None) -> dict[str, int]:
     )
 
 
-def leaderboard(snapshot: Snapshot | None, before: Snapshot | None = None) -> dict[str, Any] | None:
-    """Lines of a leaderboard, best first, with marks on a common axis, and ranks as of ``before``."""
+def leaderboards(
+    snapshot: Snapshot | None, measures: Sequence[Measure], before: Snapshot | None = None
+) -> list[dict[str, Any]]:
+    """A leaderboard per measure that has lines: best first, with marks on a common axis, and ranks as of ``before``."""
     if snapshot is None:
-        return None
-    standings = snapshot.standings.select_related("entrant__version__model").order_by("rank", "entrant__number")
-    earlier = dict(before.standings.values_list("entrant", "rank")) if before else {}
-    control = {line["entrant"]: line for line in snapshot.control.get("entrants", [])}
+        return []
+    found = list(snapshot.standings.select_related("entrant__version__model").order_by("rank", "entrant__number"))
+    earlier = list(before.standings.values_list("measure", "entrant", "rank")) if before else []
+    return [
+        _board(
+            measure,
+            [standing for standing in found if standing.measure == measure.name],
+            {entrant: rank for name, entrant, rank in earlier if name == measure.name},
+            {line["entrant"]: line for line in snapshot.control.get("entrants", [])},
+        )
+        for measure in measures
+        if any(standing.measure == measure.name for standing in found)
+    ]
+
+
+def _board(
+    measure: Measure, standings: Sequence[Standing], earlier: dict[int, int], control: dict[int, Any]
+) -> dict[str, Any]:
     lines = [
         {
             "standing": standing,
@@ -99,72 +116,33 @@ def leaderboard(snapshot: Snapshot | None, before: Snapshot | None = None) -> di
     plot = charts.whiskers(lines, value="score")
     for line, mark in zip(lines, plot["marks"], strict=True):
         line["mark"] = mark
-    return {"lines": lines, "axis": plot["axis"], "width": plot["width"], "has_earlier": bool(earlier)}
-
-
-def duel_matrix(snapshot: Snapshot | None) -> dict[str, Any] | None:
-    """The m×m table of a_ij: share of the pair's images on which the row's model is right; rows best first."""
-    if snapshot is None or not snapshot.matrices["images"]:
-        return None
-    matrices = snapshot.matrices
-    ranks = dict(snapshot.standings.values_list("entrant", "rank"))
-    order = sorted(range(len(matrices["entrants"])), key=lambda at: (ranks[matrices["entrants"][at]], at))
-    names, entrants = matrices["names"], matrices["entrants"]
-    rows = [{"name": names[i], "entrant": entrants[i], "cells": [_cell(matrices, i, j) for j in order]} for i in order]
-    return {"columns": [names[j] for j in order], "rows": rows}
-
-
-def _cell(matrices: dict[str, Any], i: int, j: int) -> dict[str, Any] | None:
-    share = matrices["accuracy"][i][j]
-    if i == j or share is None:
-        return None
     return {
-        "share": share,
-        "alpha": round(0.05 + 0.5 * share, 3),
-        "correct": matrices["correct"][i][j],
-        "images": matrices["images"][i][j],
-        "first": matrices["entrants"][i],
-        "second": matrices["entrants"][j],
-        "names": (matrices["names"][i], matrices["names"][j]),
+        "measure": measure,
+        "lines": lines,
+        "axis": plot["axis"],
+        "width": plot["width"],
+        "has_earlier": bool(earlier),
     }
 
 
-def duel_cases(snapshot: Snapshot | None) -> list[dict[str, Any]]:
-    """Case I/II/III counts of each duel, with shares in percent for the bars."""
-    if snapshot is None:
-        return []
-    names, entrants = snapshot.matrices["names"], snapshot.matrices["entrants"]
-    return [
-        {
-            **case,
-            "names": (names[case["first"]], names[case["second"]]),
-            "entrants": (entrants[case["first"]], entrants[case["second"]]),
-            "bars": _bars(case),
-        }
-        for case in snapshot.matrices["cases"]
-    ]
+def order_of(snapshot: Snapshot, measure: str) -> list[int]:
+    """Positions in the snapshot's matrices, best first; entrants without a line last."""
+    ranks = dict(snapshot.standings.filter(measure=measure).values_list("entrant", "rank"))
+    entrants = snapshot.matrices["entrants"]
+    return sorted(range(len(entrants)), key=lambda at: (ranks.get(entrants[at], len(entrants)), at))
 
 
-def _bars(case: dict[str, int]) -> list[dict[str, Any]]:
-    parts, start = [], 0.0
-    for name in ("both_right", "only_first", "only_second", "both_wrong"):
-        width = 100.0 * case[name] / case["images"]
-        parts.append({"name": name, "x": round(start, 2), "width": round(width, 2), "count": case[name]})
-        start += width
-    return parts
-
-
-def control_arm(snapshot: Snapshot | None) -> dict[str, Any] | None:
-    """Accuracy on the random images per entrant, most accurate first, with marks on a common axis."""
+def control_arm(snapshot: Snapshot | None, measure: str) -> dict[str, Any] | None:
+    """Accuracy in the control arm per entrant, most accurate first, with marks on a common axis."""
     if snapshot is None or not snapshot.control:
         return None
     names = dict(zip(snapshot.matrices["entrants"], snapshot.matrices["names"], strict=True))
-    ranks = dict(snapshot.standings.values_list("entrant", "rank"))
+    ranks = dict(snapshot.standings.filter(measure=measure).values_list("entrant", "rank"))
     lines = [
-        {**line, "name": names[line["entrant"]], "mad_rank": ranks.get(line["entrant"])}
+        {**line, "name": names[line["entrant"]], "board_rank": ranks.get(line["entrant"])}
         for line in snapshot.control["entrants"]
     ]
-    lines.sort(key=lambda line: (line["rank"], line["mad_rank"] or 0))
+    lines.sort(key=lambda line: (line["rank"], line["board_rank"] or 0))
     plot = charts.whiskers(lines, value="accuracy", zero=False)
     for line, mark in zip(lines, plot["marks"], strict=True):
         line["mark"] = mark
@@ -190,7 +168,7 @@ def snapshot_before(snapshot: Snapshot | None) -> Snapshot | None:
 
 
 def duels_short(round_: Round | None) -> list[Duel]:
-    """Duels with fewer than k exhibits, and why."""
+    """Duels with fewer exhibits than were wanted, and why."""
     if round_ is None:
         return []
     short = Duel.objects.filter(round=round_).exclude(shortage="")
@@ -199,58 +177,6 @@ def duels_short(round_: Round | None) -> list[Duel]:
             "first__number", "second__number"
         )
     )
-
-
-CASES = {
-    "i": "Case I: both right",
-    "ii": "Case II: exactly one right",
-    "iii": "Case III: both wrong",
-    "open": "Not decided yet",
-    "dropped": "Dropped: people could not tell",
-}
-
-
-def exhibit_case(exhibit: Exhibit) -> str:
-    """Key of ``CASES`` for an exhibit of a duel."""
-    if exhibit.dropped:
-        return "dropped"
-    right = [exhibit.right_first, exhibit.right_second]
-    if None in right:
-        return "open"
-    return "i" if all(right) else "ii" if any(right) else "iii"
-
-
-def exhibit_said(exhibit: Exhibit, names: Sequence[str]) -> list[dict[str, Any]]:
-    """What each side of an exhibit said, and what people made of it: a line per class asked about."""
-    verdict = getattr(exhibit.trial, "verdict", None) if exhibit.trial_id else None
-    sides = [
-        (exhibit.class_first, exhibit.confidence_first, exhibit.duel.first if exhibit.duel else None),
-        (exhibit.class_second, exhibit.confidence_second, exhibit.duel.second if exhibit.duel else None),
-    ]
-    return [
-        {
-            "entrant": entrant,
-            "label": label,
-            "class_name": names[label],
-            "confidence": confidence,
-            "right": verdict.value.get(str(label)) if verdict else None,
-            "counts": verdict.counts.get(str(label)) if verdict else None,
-        }
-        for label, confidence, entrant in sides
-        if label is not None
-    ]
-
-
-def case_filter(case: str) -> Q:
-    """Exhibits of one key of ``CASES``."""
-    filters = {
-        "i": Q(right_first=True, right_second=True),
-        "ii": Q(right_first=True, right_second=False) | Q(right_first=False, right_second=True),
-        "iii": Q(right_first=False, right_second=False),
-        "open": Q(dropped=False) & (Q(right_first=None) | Q(right_second=None)),
-        "dropped": Q(dropped=True),
-    }
-    return filters[case]
 
 
 def people_lines(snapshot: Snapshot | None) -> list[dict[str, Any]]:
@@ -273,14 +199,11 @@ def appearances(versions: "Sequence[Version]", user: User) -> list[Appearance]:
     shots = Snapshot.objects.filter(competition__in={each.competition_id for each in entrants}, counts_everyone=False)
     for snapshot in shots.order_by("number").defer("matrices", "k_curve", "control", "agreement"):
         newest[snapshot.competition_id] = snapshot
+    main = {kind.measures[0].name for kind in KINDS.values()}
+    lines = Standing.objects.filter(snapshot__in=newest.values(), measure__in=main)
+    by_id = {snapshot.pk: snapshot for snapshot in newest.values()}
+    standings = {standing.entrant_id: (by_id[standing.snapshot_id], standing) for standing in lines}
     found = []
-    standings = {
-        standing.entrant_id: (snapshot, standing)
-        for snapshot in Snapshot.objects.filter(pk__in=[each.pk for each in newest.values()]).prefetch_related(
-            "standings"
-        )
-        for standing in snapshot.standings.all()
-    }
     for entrant in entrants:
         seen = standings.get(entrant.pk)
         found.append(

@@ -8,7 +8,7 @@ import numpy as np
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q
 from django.forms import BaseForm
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -18,10 +18,11 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.errors import DomainError
 from accounts.models import User
 from accounts.permissions import require_researcher
-from competition import charts, exploring, exports, planning, reading, services
-from competition.forms import CompetitionForm, EntrantForm, ExploreFilterForm, ExploreForm, GalleryForm
-from competition.kinds.mad.selecting import answers_at
-from competition.models import Competition, Exhibit, ExhibitRole, Round, RoundState, Snapshot
+from competition import exploring, exports, planning, reading, services
+from competition.forms import EntrantForm, ExploreFilterForm, ExploreForm, ListForm, form_of
+from competition.models import Competition, Exhibit, Round, RoundState, Snapshot
+from competition.showing import SHOWS, show_of
+from competition.showing.base import RELATED, Show
 from corpora import taxonomies
 from models_zoo.reading import class_names
 
@@ -63,6 +64,7 @@ def _frame(request: HttpRequest, competition: Competition, tab: str) -> dict[str
     """What every tab of a competition shows."""
     return {
         "competition": competition,
+        "show": show_of(competition),
         "tab": tab,
         "round": _latest_round(competition),
         "may_edit": _may_edit(request, competition),
@@ -72,57 +74,83 @@ def _frame(request: HttpRequest, competition: Competition, tab: str) -> dict[str
 @login_required
 @require_GET
 def index(request: HttpRequest) -> HttpResponse:
-    """All competitions that the person may see, newest first."""
+    """The competitions that the person may see, newest first, by kind and name."""
     require_researcher(_user(request), action="look at competitions")
+    form = ListForm(request.GET)
+    wanted = form.cleaned_data if form.is_valid() else {}
     visible = Competition.objects.visible_to(_user(request)).select_related("corpus", "created_by").with_round()
+    if wanted.get("kind"):
+        visible = visible.filter(kind=wanted["kind"])
+    if wanted.get("q"):
+        visible = visible.filter(Q(name__icontains=wanted["q"]) | Q(description__icontains=wanted["q"]))
     page = Paginator(visible.order_by("-id"), PAGE).get_page(request.GET.get("page"))
     states = dict(RoundState.choices)
     for competition in page.object_list:
         competition.state_label = states.get(competition.round_state, "Not launched").split(":")[0]
-    return render(request, "competition/list.html", {"page": page})
+        competition.size = show_of(competition).size(competition)
+    context = {"page": page, "form": form, "query": _query(request), "is_filtered": any(wanted.values())}
+    return render(request, "competition/list.html", context)
+
+
+def _query(request: HttpRequest) -> str:
+    """The address's query without its page, for links to other pages."""
+    query = request.GET.copy()
+    query.pop("page", None)
+    return query.urlencode()
+
+
+def _show_asked(request: HttpRequest) -> Show:
+    """The kind that the address or the form names; MAD where neither does."""
+    name = request.POST.get("kind") or request.GET.get("kind") or "mad"
+    if name not in SHOWS:
+        raise Http404(f'There is no kind of competition "{name}".')
+    return SHOWS[name]
 
 
 @login_required
 def create(request: HttpRequest) -> HttpResponse:
-    """A form for a new competition; what it would take is shown while it is filled in."""
-    user = _user(request)
+    """A form for a new competition of one kind; what it would take is shown while it is filled in."""
+    user, show = _user(request), _show_asked(request)
     require_researcher(user, action="make a competition")
-    form = CompetitionForm(request.POST or None, user=user, initial=request.GET.dict())
+    form = form_of(show)(request.POST or None, user=user, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
-        values = {name: value for name, value in form.cleaned_data.items() if name != "versions"}
+        versions = list(form.cleaned_data["versions"])
         try:
-            made = services.competition_create(by=user, versions=list(form.cleaned_data["versions"]), **values)
+            made = services.competition_create(by=user, versions=versions, kind=show.kind.name, **form.values())
         except DomainError as error:
             _blame(form, error)
         else:
             return redirect("competition:launch", pk=made.pk)
-    preview = services.competition_preview(plan=form.plan()) if form.is_bound else None
-    return render(request, "competition/form.html", {"form": form, "preview": preview})
+    preview = form.preview() if form.is_bound else None
+    query = request.GET.copy()
+    query.pop("kind", None)
+    context = {"form": form, "preview": preview, "show": show, "shows": SHOWS.values(), "query": query.urlencode()}
+    return render(request, "competition/form.html", context)
 
 
 @login_required
 @require_POST
 def preview(request: HttpRequest) -> HttpResponse:
     """What the form would take, as a fragment."""
-    user = _user(request)
+    user, show = _user(request), _show_asked(request)
     require_researcher(user, action="make a competition")
-    form = CompetitionForm(request.POST, user=user)
-    return render(request, "competition/_preview.html", {"preview": services.competition_preview(plan=form.plan())})
+    form = form_of(show)(request.POST, user=user)
+    return render(request, "competition/_preview.html", {"preview": form.preview()})
 
 
 @login_required
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Settings before the launch; afterwards the description and who may look."""
     competition, user = _competition(request, pk), _user(request)
-    form = CompetitionForm(request.POST or None, user=user, instance=competition)
+    show = show_of(competition)
+    form = form_of(show)(request.POST or None, user=user, instance=competition)
     if request.method == "POST" and form.is_valid():
-        values = {name: value for name, value in form.cleaned_data.items() if name != "versions"}
         try:
             services.competition_configure(
                 competition=Competition.objects.get(pk=pk),
                 by=user,
                 versions=list(form.cleaned_data["versions"]),
-                **values,
+                **form.values(),
             )
         except DomainError as error:
             _blame(form, error)
@@ -130,8 +158,9 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
             messages.success(request, "Saved.")
             return redirect("competition:setup", pk=pk)
     shown = Competition.objects.get(pk=pk)
-    preview = services.competition_preview(plan=form.plan() if form.is_bound else planning.Plan.of(shown))
-    return render(request, "competition/form.html", {"form": form, "competition": shown, "preview": preview})
+    preview = form.preview() if form.is_bound else services.competition_preview(plan=planning.Plan.of(shown))
+    context = {"form": form, "competition": shown, "preview": preview, "show": show}
+    return render(request, "competition/form.html", context)
 
 
 @login_required
@@ -147,33 +176,31 @@ def launch(request: HttpRequest, pk: int) -> HttpResponse:
         messages.success(request, f'"{competition}" is launched: its entrants are being scored.')
         return redirect(competition)
     shown = services.competition_preview(plan=planning.Plan.of(competition))
-    context = {**_frame(request, competition, "launch"), "preview": shown}
+    selects = show_of(competition).selects(competition)
+    context = {**_frame(request, competition, "launch"), "preview": shown, "selects": selects}
     return render(request, "competition/launch.html", context)
 
 
 @login_required
 @require_GET
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """The dashboard: the round as steps, the leaderboard, the duels, the control arm."""
+    """The dashboard: the round as steps, the leaderboards, and what the kind shows beneath them."""
     competition = _competition(request, pk)
     context = _frame(request, competition, "leaderboard")
+    show, round_ = context["show"], context["round"]
     everyone = request.GET.get("people") == "everyone"
     snapshot = _chosen_snapshot(request, competition, everyone)
-    names = snapshot.matrices["names"] if snapshot else []
+    measures = show.kind.measures
     context |= {
-        **_round_context(context["round"]),
+        **_round_context(round_, show),
+        **show.dashboard(competition, snapshot, round_),
+        "dashboard": show.template("dashboard"),
         "snapshot": snapshot,
         "everyone": everyone,
         "has_everyone": Snapshot.objects.filter(competition=competition, counts_everyone=True).exists(),
-        "board": reading.leaderboard(snapshot, reading.snapshot_before(snapshot)),
-        "matrix": reading.duel_matrix(snapshot),
-        "cases": reading.duel_cases(snapshot),
-        "control": reading.control_arm(snapshot),
-        "k_plot": charts.k_curve_plot(snapshot.k_curve) if snapshot else None,
-        "rank_plot": charts.rank_plot(snapshot.k_curve, names) if snapshot else None,
-        "short": reading.duels_short(context["round"]),
+        "boards": reading.leaderboards(snapshot, measures, reading.snapshot_before(snapshot)),
+        "control": reading.control_arm(snapshot, measures[0].name),
         "n_entrants": competition.entrants.count(),
-        "names": names,
     }
     return render(request, "competition/detail.html", context)
 
@@ -189,10 +216,10 @@ def _chosen_snapshot(request: HttpRequest, competition: Competition, everyone: b
     return Snapshot.objects.select_related("round").latest_of(competition, counts_everyone=everyone)
 
 
-def _round_context(round_: Round | None) -> dict[str, Any]:
+def _round_context(round_: Round | None, show: Show) -> dict[str, Any]:
     labelled = reading.labelled_counts(round_)
     return {
-        "steps": reading.round_steps(round_, labelled),
+        "steps": reading.round_steps(round_, labelled, show.steps),
         "labelled": labelled,
         "nothing_to_ask": bool(round_ and round_.labelling_at and not labelled["trials"]),
     }
@@ -204,7 +231,8 @@ def state(request: HttpRequest, pk: int) -> HttpResponse:
     """The round's steps, as a fragment; the page is asked to reload when the round has moved on."""
     competition = _competition(request, pk)
     context = _frame(request, competition, "leaderboard")
-    response = render(request, "competition/_round.html", {**context, **_round_context(context["round"])})
+    context |= _round_context(context["round"], context["show"])
+    response = render(request, "competition/_round.html", context)
     if context["round"] and context["round"].state != request.GET.get("was"):
         response["HX-Refresh"] = "true"
     return response
@@ -215,62 +243,38 @@ def state(request: HttpRequest, pk: int) -> HttpResponse:
 def gallery(request: HttpRequest, pk: int) -> HttpResponse:
     """Exhibits with what each model said and what people made of it."""
     competition = _competition(request, pk)
-    form = GalleryForm(request.GET, competition=competition)
+    show = show_of(competition)
+    form = show.GalleryForm(request.GET, competition=competition, cases=show.cases)
     filters = form.cleaned_data if form.is_valid() else {}
-    page = Paginator(_exhibits(competition, filters), TILES).get_page(request.GET.get("page"))
-    names = class_names(competition.taxonomy)
-    tiles = [
-        {"exhibit": each, "said": reading.exhibit_said(each, names), "case": reading.exhibit_case(each)}
-        for each in page.object_list
-    ]
-    query = request.GET.copy()
-    query.pop("page", None)
+    page = Paginator(show.exhibits(competition, filters), TILES).get_page(request.GET.get("page"))
+    query = _query(request)
     context = {
         **_frame(request, competition, "exhibits"),
         "form": form,
         "page": page,
-        "tiles": tiles,
-        "cases": reading.CASES,
-        "query": query.urlencode(),
-        "is_filtered": any(query.values()),
+        "tiles": show.tiles(competition, list(page.object_list)),
+        "tiles_template": show.template("tiles"),
+        "query": query,
+        "is_filtered": any(request.GET.get(name) for name in form.fields),
     }
     return render(request, "competition/gallery.html", context)
-
-
-def _exhibits(competition: Competition, filters: dict[str, Any]) -> QuerySet[Exhibit]:
-    exhibits = Exhibit.objects.filter(round__competition=competition, role=filters.get("role") or ExhibitRole.SELECTED)
-    for entrant in (filters.get("first"), filters.get("second")):
-        if entrant is not None:
-            exhibits = exhibits.filter(Q(duel__first=entrant) | Q(duel__second=entrant))
-    if filters.get("case"):
-        exhibits = exhibits.filter(reading.case_filter(filters["case"]))
-    if filters.get("round"):
-        exhibits = exhibits.filter(round__number=filters["round"])
-    related = ("item", "trial__verdict", "round", "duel__first__version__model", "duel__second__version__model")
-    order = ("round__number", "duel__first__number", "duel__second__number", "rank", "pk")
-    return exhibits.select_related(*related).order_by(*order)
 
 
 @login_required
 @require_GET
 def exhibit(request: HttpRequest, pk: int, exhibit_pk: int) -> HttpResponse:
-    """One exhibit: the picture, what every entrant said, what people answered."""
+    """One exhibit: its pictures, what every entrant said, what people answered."""
     competition = _competition(request, pk)
-    related = ("item__corpus", "trial__verdict", "round", "duel__first__version__model", "duel__second__version__model")
-    found = get_object_or_404(Exhibit.objects.select_related(*related), pk=exhibit_pk, round__competition=competition)
-    names = class_names(competition.taxonomy)
-    said = reading.exhibit_said(found, names)
-    for line in said:
-        line["class"] = competition.taxonomy.classes[line["label"]]
+    show = show_of(competition)
+    found = get_object_or_404(
+        Exhibit.objects.select_related(*RELATED, "item__corpus"), pk=exhibit_pk, round__competition=competition
+    )
     context = {
         **_frame(request, competition, "exhibits"),
         "exhibit": found,
-        "said": said,
-        "case": reading.CASES[reading.exhibit_case(found)],
-        "answers": answers_at(competition, found.item.row),
-        "names": names,
+        **show.exhibit(competition, found),
     }
-    return render(request, "competition/exhibit.html", context)
+    return render(request, show.template("exhibit"), context)
 
 
 @login_required
@@ -305,7 +309,9 @@ def setup(request: HttpRequest, pk: int) -> HttpResponse:
         "snapshots": competition.snapshots.defer("matrices", "k_curve", "control", "agreement").select_related("round")[
             :50
         ],
-        "exports": exports.TABLES,
+        "exports": exports.TABLES[competition.kind],
+        "settings": show_of(competition).settings(competition),
+        "entrant_cost": show_of(competition).entrant_cost(competition),
         "formats": exports.ENDINGS,
     }
     return render(request, "competition/setup.html", context)
@@ -317,7 +323,7 @@ def entrant_add(request: HttpRequest, pk: int) -> HttpResponse:
     competition = _competition(request, pk)
     form = EntrantForm(request.POST, user=_user(request), competition=competition)
     if not form.is_valid():
-        messages.error(request, "Choose a verified version of this label space that does not compete yet.")
+        messages.error(request, "Choose a verified version that fits and does not compete yet.")
         return redirect("competition:setup", pk=pk)
     return _act(
         request,
@@ -432,10 +438,8 @@ def _exploration(request: HttpRequest, chosen: dict[str, Any]) -> dict[str, Any]
     said = filters.cleaned_data if filters.is_valid() else {}
     rows = found.filtered(label=said.get("label"), level=said.get("level"), least=said.get("least"))
     page = Paginator(rows, TILES).get_page(request.GET.get("page"))
-    query = request.GET.copy()
-    query.pop("page", None)
     tiles = exploring.tiles(chosen["corpus"], found, cast("np.ndarray", page.object_list), class_names(taxonomy), pair)
-    return {**context, "found": found, "filters": filters, "page": page, "tiles": tiles, "query": query.urlencode()}
+    return {**context, "found": found, "filters": filters, "page": page, "tiles": tiles, "query": _query(request)}
 
 
 @login_required
