@@ -12,7 +12,7 @@ from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import (
-    UnfoldAdminCheckboxSelectMultiple,
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -94,7 +94,7 @@ class CompetitionAdmin(SharedAdmin):
         form: type[CompetitionAdminForm] = super().get_form(request, obj, change, **kwargs)
         form.user = self._user(request)
         if "versions" in form.base_fields:
-            form.base_fields["versions"].widget = UnfoldAdminCheckboxSelectMultiple()
+            form.base_fields["versions"].widget = UnfoldAdminCheckboxSelectMultipleWidget()
         for name in form.kind.Options.model_fields:
             form.base_fields[name].widget = _dressed(form.base_fields[name])
         return form

@@ -76,9 +76,8 @@ class CompetitionSerializer(serializers.ModelSerializer[Competition]):
         model = Competition
         fields = [
             "id", "name", "description", "kind", "options", "corpus", "taxonomy", "k", "reserve", "threshold",
-            "per_class_cap", "duplicate_distance", "control_size", "overlap", "judgement_budget", "seed", "campaign_options",
-            "is_public",
-            "created_by", "created_at", "entrants", "rounds",
+            "per_class_cap", "duplicate_distance", "control_size", "overlap", "judgement_budget", "seed",
+            "campaign_options", "is_public", "created_by", "created_at", "entrants", "rounds",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -102,8 +101,8 @@ class CompetitionWriteSerializer(serializers.ModelSerializer[Competition]):
         model = Competition
         fields = [
             "name", "description", "kind", "options", "corpus", "taxonomy", "versions", "k", "reserve", "threshold",
-            "per_class_cap", "duplicate_distance", "control_size", "overlap", "judgement_budget", "seed", "campaign_options",
-            "is_public",
+            "per_class_cap", "duplicate_distance", "control_size", "overlap", "judgement_budget", "seed",
+            "campaign_options", "is_public",
         ]  # fmt: skip
         extra_kwargs: dict[str, Any] = {
             name: {"validators": []}

@@ -201,8 +201,8 @@ def preference_rows(competition: Competition) -> Iterator[dict[str, Any]]:
             asked[trial.pk].append((exhibit, trial.item_id, cell))
     campaigns = competition.rounds.exclude(campaign=None).values("campaign")
     judgements = Judgement.objects.counted().filter(campaign__in=campaigns, kind=JudgementKind.ANSWER).order_by("pk")
-    for trial, person, value in judgements.values_list("trial", "person", "value").iterator(AT_ONCE):
-        for exhibit, first_item, cell in asked.get(trial, ()):
+    for answered, person, value in judgements.values_list("trial", "person", "value").iterator(AT_ONCE):
+        for exhibit, first_item, cell in asked.get(answered, ()):
             score = preference_of(exhibit, first_item, value["value"], options.protocol)
             yield {**cell, "person": person, "score": score}
 

@@ -144,7 +144,7 @@ def test_exploring(corpus: Corpus, versions: list[Version], researcher: User) ->
     assert all(label in [line["label"] for line in row["said"]] for row in fewer["results"])
 
 
-@pytest.mark.parametrize("table", list(exports.TABLES))
+@pytest.mark.parametrize("table", list(exports.TABLES["mad"]))
 def test_exports_say_the_same_in_every_format(settled: Competition, researcher: User, table: str) -> None:
     api = client_of(researcher, "read")
 
@@ -156,7 +156,7 @@ def test_exports_say_the_same_in_every_format(settled: Competition, researcher: 
     lines = list(csv.DictReader(io.StringIO(content("csv").decode())))
     parquet = pq.read_table(io.BytesIO(content("parquet"))).to_pylist()
     assert len(lines) == len(parquet) == content("jsonl").count(b"\n") > 0
-    assert list(lines[0]) == exports.TABLES[table].schema.names
+    assert list(lines[0]) == exports.TABLES["mad"][table].schema.names
     if table == "selections":
         assert len(lines) == Exhibit.objects.count()
     if table == "verdicts":

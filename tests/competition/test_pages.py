@@ -73,7 +73,7 @@ def test_the_dashboard_shows_the_leaderboard(settled: Competition, researcher: U
     client.force_login(researcher)
     page = client.get(settled.get_absolute_url())
     text = page.content.decode()
-    assert [line["standing"].rank for line in page.context["board"]["lines"]] == [1, 2, 3]
+    assert [line["standing"].rank for line in page.context["boards"][0]["lines"]] == [1, 2, 3]
     for entrant in settled.entrants.all():
         assert str(entrant) in text
     first, second = settled.entrants.all()[:2]
