@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from competition.models import Competition, Entrant, Exhibit, Round, Snapshot
+from competition.models import Competition, Entrant, Exhibit, Round
 from labeling.services import TrialSpec
 from models_zoo.models import Task
 
@@ -146,12 +146,4 @@ class Kind:
 
     def evidence(self, *, round: Round, everyone: bool) -> Evidence:
         """Everything judged in this round and the ones before it; ``everyone``: excluded people count as well."""
-        raise NotImplementedError
-
-    def dashboard(self, competition: Competition, snapshot: Snapshot | None) -> dict[str, Any]:
-        """What ``competition/<kind>/dashboard.html`` shows beneath the leaderboard."""
-        raise NotImplementedError
-
-    def cases(self) -> dict[str, str]:
-        """The outcomes by which the gallery filters."""
         raise NotImplementedError

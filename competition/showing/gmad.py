@@ -10,7 +10,7 @@ from django.urls import reverse
 from competition import charts, reading
 from competition.forms import AttackGalleryForm
 from competition.kinds.gmad import GMAD, GmadOptions, preference_of
-from competition.models import Competition, Entrant, Exhibit, ExhibitRole, Round, RoundState, Snapshot
+from competition.models import Competition, Entrant, Exhibit, ExhibitRole, Round, RoundState, Snapshot, Standing
 from competition.option_fields import shown_options
 from competition.showing.base import RELATED, Show
 from labeling.models import Judgement, JudgementKind
@@ -18,7 +18,6 @@ from models_zoo.models import Scores, ScoresState
 from models_zoo.reading import quality_column
 
 HELD_WITHIN = 20.0  # a mean preference this close to 0 is no clear difference: the zone of the slider (gMAD, section 4)
-ENDS = (("", "score"), ("_low", "low"), ("_high", "high"))  # of an interval: in a plot, in a standing
 ALSO_SHOWN = 50  # cells that asked for the same pair, on its page
 CONTROL_CASES = {
     "falsified": "The first is better",
@@ -293,13 +292,19 @@ def measures_plot(snapshot: Snapshot | None) -> dict[str, Any] | None:
     points = [
         {
             "name": each["name"],
-            **{f"x{end}": getattr(each["aggressiveness"], name) for end, name in ENDS},
-            **{f"y{end}": getattr(each["resistance"], name) for end, name in ENDS},
+            **_ends("x", each["aggressiveness"]),
+            **_ends("y", each["resistance"]),
         }
         for each in found.values()
         if {"aggressiveness", "resistance"} <= each.keys()
     ]
     return charts.scatter(points)
+
+
+def _ends(coordinate: str, standing: Standing) -> dict[str, float]:
+    """A point and its interval; a lone person's has none."""
+    ends = {"": standing.score, "_low": standing.low, "_high": standing.high}
+    return {f"{coordinate}{end}": standing.score if value is None else value for end, value in ends.items()}
 
 
 def heat_maps(snapshot: Snapshot | None) -> list[dict[str, Any]]:
