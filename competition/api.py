@@ -1,5 +1,6 @@
 """Competitions for programs: make, launch, watch, extend, read exhibits and leaderboards."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django.db.models import Prefetch, Q, QuerySet
@@ -16,7 +17,7 @@ from rest_framework.response import Response
 from accounts.errors import DomainError
 from accounts.models import User
 from accounts.permissions import require_researcher
-from competition import exploring, exports, planning, services
+from competition import attacks, exploring, exports, planning, services
 from competition.forms import versions_visible
 from competition.kinds import KINDS
 from competition.models import Competition, Duel, Entrant, Exhibit, ExhibitRole, Kind, Round, Snapshot, Standing
@@ -258,7 +259,7 @@ class ExhibitFilter(filters.FilterSet):
 class ExploreQuerySerializer(serializers.Serializer[Any]):
     corpus = serializers.IntegerField()
     first = serializers.IntegerField(help_text="Id of a version")
-    second = serializers.IntegerField(help_text="Id of another version of the same label space")
+    second = serializers.IntegerField(help_text="Id of another version of the same label space (or quality model)")
     class_index = serializers.IntegerField(required=False, help_text="One of the two predicts this class")
     level = serializers.IntegerField(required=False, help_text="Rank of the distance among the distinct ones")
     least = serializers.FloatField(required=False, min_value=0, max_value=1, help_text="Both are this confident")
@@ -278,6 +279,41 @@ class ExplorationSerializer(serializers.Serializer[Any]):
     n_disagree = serializers.IntegerField(help_text="Images with different predictions")
     n_matching = serializers.IntegerField(help_text="Kept rows that pass the filters")
     results = ExploredSerializer(many=True)
+
+
+class AttackQuerySerializer(serializers.Serializer[Any]):
+    corpus = serializers.IntegerField()
+    first = serializers.IntegerField(help_text="Id of a version of a quality model")
+    second = serializers.IntegerField(help_text="Id of another one")
+    attacker = serializers.IntegerField(required=False, help_text="One of the two: only its attacks")
+    level = serializers.IntegerField(required=False, help_text="Of the defender, from 1 (worst)")
+    start = serializers.IntegerField(required=False, default=0, min_value=0)
+
+
+class AttackPictureSerializer(serializers.Serializer[Any]):
+    row = serializers.IntegerField()
+    path = serializers.CharField()
+    thumbnail = serializers.CharField()
+
+
+class AttackSerializer(serializers.Serializer[Any]):
+    attacker = serializers.IntegerField(source="attacker.pk", help_text="Id of a version")
+    defender = serializers.IntegerField(source="defender.pk")
+    level = serializers.IntegerField()
+    rank = serializers.IntegerField(help_text="Within its level: 1 has the widest gap")
+    best = AttackPictureSerializer(help_text="What the attacker finds best in the level")
+    worst = AttackPictureSerializer()
+    attacker_best = serializers.FloatField(help_text="On the common scale of 0 to 100")
+    attacker_worst = serializers.FloatField()
+    defender_best = serializers.FloatField()
+    defender_worst = serializers.FloatField()
+
+
+class AttacksSerializer(serializers.Serializer[Any]):
+    n_rows = serializers.IntegerField(help_text="Images in the corpus")
+    calibration = serializers.CharField(help_text="logistic, to the corpus's opinion scores, or quantile")
+    n_matching = serializers.IntegerField(help_text="Kept pairs that pass the filters")
+    results = AttackSerializer(many=True)
 
 
 class ResearchViewSet(viewsets.GenericViewSet[Any]):
@@ -434,16 +470,14 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
     @action(detail=False, pagination_class=None, filterset_fields=[])
     def explore(self, request: Request) -> Response:
         """Where two versions differ most, before any label is spent. POST first: a worker compares them once."""
-        corpus, pair, given = self._pair(request.query_params)
+        corpus, pair, given = self._pair(ExploreQuerySerializer, request.query_params)
+        space = exploring.label_space(pair)
         found = exploring.exploration_read(corpus=corpus, versions=pair)
         if found is None:
-            raise DomainError(
-                f'"{pair[0]}" and "{pair[1]}" have not been compared on "{corpus}": POST the same parameters, '
-                "then wait for the job."
-            )
+            raise _not_compared(corpus, pair)
         at = found.filtered(label=given.get("class_index"), level=given.get("level"), least=given.get("least"))
         shown = at[given["start"] : given["start"] + EXPLORED_AT_ONCE]
-        tiles = exploring.tiles(corpus, found, shown, class_names(pair[0].model.taxonomy), pair)
+        tiles = exploring.tiles(corpus, found, shown, class_names(space), pair)
         for tile in tiles:
             tile["said"] = [{**line, "version": line["version"].pk} for line in tile["said"]]
         counts = {"n_rows": found.n_rows, "n_disagree": found.n_disagree, "n_matching": len(at)}
@@ -453,12 +487,32 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
     @explore.mapping.post
     def explore_start(self, request: Request) -> Response:
         """Have a worker compare two versions; the answer names the job."""
-        corpus, pair, _ = self._pair(request.data)
+        corpus, pair, _ = self._pair(ExploreQuerySerializer, request.data)
         job = exploring.exploration_request(corpus=corpus, versions=pair, by=self.person)
         return Response({"job": str(job.pk)}, status=status.HTTP_202_ACCEPTED)
 
-    def _pair(self, said: Any) -> tuple[Corpus, list[Version], dict[str, Any]]:
-        given = ExploreQuerySerializer(data=said)
+    @extend_schema(parameters=[AttackQuerySerializer], responses=AttacksSerializer)
+    @action(detail=False, url_path="explore/attacks", pagination_class=None, filterset_fields=[])
+    def attacks(self, request: Request) -> Response:
+        """The pairs with which two quality models would falsify each other, before any label is spent. POST the
+        parameters to ``explore`` first: a worker finds them once."""
+        corpus, pair, given = self._pair(AttackQuerySerializer, request.query_params)
+        found = exploring.attacks_read(corpus=corpus, versions=pair)
+        if found is None:
+            raise _not_compared(corpus, pair)
+        chosen = given.get("attacker")
+        places = {version.pk: place for place, version in enumerate(pair)}
+        if chosen is not None and chosen not in places:
+            raise DomainError(f"Version {chosen} is none of the two: choose one of them.", field="attacker")
+        at = found.filtered(attacker=None if chosen is None else places[chosen], level=given.get("level"))
+        shown = attacks.tiles(corpus, found, at[given["start"] : given["start"] + EXPLORED_AT_ONCE], pair)
+        counts = {"n_rows": found.n_rows, "calibration": found.calibration, "n_matching": len(at)}
+        return Response(AttacksSerializer({**counts, "results": shown}).data)
+
+    def _pair(
+        self, serializer: type[serializers.Serializer[Any]], said: Any
+    ) -> tuple[Corpus, list[Version], dict[str, Any]]:
+        given = serializer(data=said)
         given.is_valid(raise_exception=True)
         values = given.validated_data
         corpus = get_object_or_404(Corpus.objects.visible_to(self.person), pk=values["corpus"])
@@ -466,6 +520,13 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
         pair = [get_object_or_404(visible, pk=values[name]) for name in ("first", "second")]
         exploring.pair_require(corpus=corpus, versions=pair)
         return corpus, exploring.pair_ordered(pair), values
+
+
+def _not_compared(corpus: Corpus, pair: Sequence[Version]) -> DomainError:
+    return DomainError(
+        f'"{pair[0]}" and "{pair[1]}" have not been compared on "{corpus}": POST the same parameters, '
+        "then wait for the job."
+    )
 
 
 class NoLeaderboard(DomainError):

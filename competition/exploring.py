@@ -1,7 +1,8 @@
-"""The disagreement explorer: where two versions differ, kept as a small file so that browsing reads no whole column.
+"""The explorer: where two versions differ, kept as a small file so that browsing reads no whole column.
 
-Exploration: of every two classes, the images on which one version says the first and the other the second, the most
-confident of them; ordered by distance, confidence, row. A worker makes it once per corpus and pair of score tables.
+Exploration of two classifiers: of every two classes, the images on which one version says the first and the other the
+second, the most confident of them; ordered by distance, confidence, row. That of two quality models: see ``attacks``.
+A worker makes it once per corpus and pair of score tables.
 """
 
 import json
@@ -16,14 +17,15 @@ from django.urls import reverse
 
 from accounts.errors import DomainError
 from accounts.permissions import require_view
+from competition.attacks import Attacks, attacks_find
 from competition.disagreements import ROW, collect_disagreements
 from corpora import taxonomies
 from corpora.files import written_whole
-from corpora.models import Corpus
+from corpora.models import Corpus, Taxonomy
 from corpora.reading import records_of
 from jobs.models import Job
 from jobs.services import job_enqueue
-from models_zoo.models import Scores, ScoresState, Version
+from models_zoo.models import Scores, ScoresState, Task, Version
 from models_zoo.reading import score_columns
 
 if TYPE_CHECKING:
@@ -75,17 +77,35 @@ def pair_require(*, corpus: Corpus, versions: Sequence[Version]) -> None:
     """Check that two versions can be held against each other.
 
     Raises:
-        DomainError: the same version twice, or different label spaces.
+        DomainError: the same version twice, different tasks or label spaces.
     """
     first, second = versions
     if first == second:
         raise DomainError(f'"{first}" agrees with itself everywhere: choose two different versions.', field="second")
+    if first.model.task != second.model.task:
+        raise DomainError(
+            f'"{first}" is made for {first.model.get_task_display().lower()}, "{second}" for '
+            f"{second.model.get_task_display().lower()}: choose two versions of one task.",
+            field="second",
+        )
     if first.model.taxonomy_id != second.model.taxonomy_id:
         raise DomainError(
             f'"{first}" predicts in "{first.model.taxonomy}", "{second}" in "{second.model.taxonomy}": choose two '
             "versions of one label space.",
             field="second",
         )
+
+
+def label_space(pair: Sequence[Version]) -> Taxonomy:
+    """That of two classifiers.
+
+    Raises:
+        DomainError: for quality models, which have none.
+    """
+    space = pair[0].model.taxonomy
+    if space is None:
+        raise DomainError(f'"{pair[0]}" is a quality model: it predicts no classes.', field="first")
+    return space
 
 
 def exploration_request(*, corpus: Corpus, versions: Sequence[Version], by: "User") -> Job:
@@ -127,8 +147,19 @@ def exploration_compute(*, corpus: int, versions: Sequence[int], context: "JobCo
     place = Corpus.objects.get(pk=corpus)
     pair = sorted(Version.objects.filter(pk__in=versions).select_related("model__taxonomy"), key=lambda each: each.pk)
     scores = scores_ensure(versions=pair, corpus=place, context=context)
+    if pair[0].model.task == Task.QUALITY:
+        rows, facts = attacks_find(place, pair, scores, context)
+    else:
+        rows, facts = _disagreements(pair, scores, context)
+    _write(_folder(scores), rows, facts)
+    return {"kept": len(rows), **{name: facts[name] for name in ("n_disagree", "calibration") if name in facts}}
+
+
+def _disagreements(
+    pair: Sequence[Version], scores: Sequence[Scores], context: "JobContext"
+) -> tuple[np.ndarray, dict[str, Any]]:
     columns = [score_columns(each) for each in scores]
-    levels = taxonomies.levels(pair[0].model.taxonomy)
+    levels = taxonomies.levels(label_space(pair))
     rows, n_disagree = collect_disagreements(
         [classes for classes, _ in columns],
         [confidences for _, confidences in columns],
@@ -137,25 +168,20 @@ def exploration_compute(*, corpus: int, versions: Sequence[int], context: "JobCo
         most=MOST_ROWS,
         progress=lambda done, total: context.report(done=done, total=total, unit="rows", message="Comparing"),
     )
-    facts = {
+    return rows.astype(ROW), {
         "n_rows": len(columns[0][0]),
         "n_disagree": n_disagree,
         "distances": levels.distances.tolist(),
         "has_confidence": all(confidences is not None for _, confidences in columns),
     }
-    _write(_folder(scores), rows, facts)
-    return {"disagreements": n_disagree, "kept": len(rows)}
 
 
 def exploration_read(*, corpus: Corpus, versions: Sequence[Version]) -> Exploration | None:
-    """The exploration of two versions; None until a worker has made it from their present scores."""
-    found = Scores.objects.filter(corpus=corpus, version__in=versions, state=ScoresState.COMPLETE)
-    scores = sorted(found, key=lambda each: each.version_id)
-    if len(scores) < 2 or not (_folder(scores) / "facts.json").exists():
+    """The exploration of two classifiers; None until a worker has made it from their present scores."""
+    kept = _read(corpus, versions)
+    if kept is None:
         return None
-    folder = _folder(scores)
-    facts = json.loads((folder / "facts.json").read_bytes())
-    rows = np.load(folder / "rows.npy", mmap_mode="r" if facts["n_disagree"] else None, allow_pickle=False)
+    rows, facts = kept
     return Exploration(
         rows=rows,
         distances=np.array(facts["distances"]),
@@ -163,6 +189,25 @@ def exploration_read(*, corpus: Corpus, versions: Sequence[Version]) -> Explorat
         n_disagree=facts["n_disagree"],
         has_confidence=facts["has_confidence"],
     )
+
+
+def attacks_read(*, corpus: Corpus, versions: Sequence[Version]) -> Attacks | None:
+    """The attacks of two quality models; None until a worker has found them from their present scores."""
+    kept = _read(corpus, versions)
+    if kept is None:
+        return None
+    rows, facts = kept
+    return Attacks(rows=rows, counts=facts["counts"], calibration=facts["calibration"], n_rows=facts["n_rows"])
+
+
+def _read(corpus: Corpus, versions: Sequence[Version]) -> tuple[np.ndarray, dict[str, Any]] | None:
+    found = Scores.objects.filter(corpus=corpus, version__in=versions, state=ScoresState.COMPLETE)
+    scores = sorted(found, key=lambda each: each.version_id)
+    if len(scores) < 2 or not (_folder(scores) / "facts.json").exists():
+        return None
+    folder = _folder(scores)
+    facts = json.loads((folder / "facts.json").read_bytes())
+    return np.load(folder / "rows.npy", mmap_mode="r" if facts["kept"] else None, allow_pickle=False), facts
 
 
 def tiles(
@@ -207,6 +252,6 @@ def _write(folder: Path, rows: np.ndarray, facts: dict[str, Any]) -> None:
     """The facts come last: where they are, the rows are whole."""
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / "rows.npy") as file:
-        np.save(file, rows.astype(ROW), allow_pickle=False)
+        np.save(file, rows, allow_pickle=False)
     with written_whole(folder / "facts.json") as file:
-        file.write(json.dumps(facts).encode())
+        file.write(json.dumps({**facts, "kept": len(rows)}).encode())

@@ -208,13 +208,14 @@ def preference_rows(competition: Competition) -> Iterator[dict[str, Any]]:
 
 
 def level_rows(competition: Competition) -> Iterator[dict[str, Any]]:
-    """The levels that ``manage.py gmad rank`` takes beside the judgements."""
+    """The levels that ``manage.py gmad rank`` takes beside the judgements; a round before an entrant's first has none
+    of its images."""
     n_levels = KINDS[competition.kind].options(competition).levels
     entrants = list(competition.entrants.select_related("version__model").order_by("number"))
     for round_ in competition.rounds.order_by("number"):
         described = round_.facts.get("entrants", {})
         for entrant in entrants:
-            facts = described.get(str(entrant.pk), {"centre": [], "count": []})
+            facts = described.get(str(entrant.pk)) or {"centre": [None] * n_levels, "count": [0] * n_levels}
             for at, (centre, count) in enumerate(zip(facts["centre"], facts["count"], strict=True), start=1):
                 level = _level_over_rounds(round_.number, at, n_levels)
                 yield {"defender": str(entrant), "level": level, "centre": centre, "count": count}

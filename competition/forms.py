@@ -219,18 +219,31 @@ class AttackGalleryForm(GalleryForm):
 
 
 class ExploreForm(forms.Form):
-    """Which two versions to hold against each other, over which corpus."""
+    """Which two versions of one task to hold against each other, over which corpus."""
 
     corpus = forms.ModelChoiceField(Corpus.objects.none())
     first = forms.ModelChoiceField(Version.objects.none(), label="Model")
     second = forms.ModelChoiceField(Version.objects.none(), label="against")
 
-    def __init__(self, *args: Any, user: "User", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, user: "User", task: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         corpora = Corpus.objects.visible_to(user).filter(state="ready").order_by("name")
         self.fields["corpus"].queryset = corpora  # type: ignore[attr-defined]
         for name in ("first", "second"):
-            self.fields[name].queryset = versions_visible(user).filter(state="verified")  # type: ignore[attr-defined]
+            fitting = versions_visible(user).filter(state="verified", model__task=task)
+            self.fields[name].queryset = fitting  # type: ignore[attr-defined]
+
+
+class AttackFilterForm(forms.Form):
+    """Filters of the pairs with which two quality models attack each other."""
+
+    attacker = forms.TypedChoiceField(required=False, label="Attacker", coerce=int, empty_value=None)
+    level = forms.TypedChoiceField(required=False, label="Level", coerce=int, empty_value=None)
+
+    def __init__(self, *args: Any, pair: Sequence[Version], levels: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["attacker"].choices = [("", "Either"), *((at, str(version)) for at, version in enumerate(pair))]  # type: ignore[attr-defined]
+        self.fields["level"].choices = [("", "Any"), *((level, str(level)) for level in range(1, levels + 1))]  # type: ignore[attr-defined]
 
 
 class ExploreFilterForm(forms.Form):

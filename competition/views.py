@@ -19,12 +19,10 @@ from accounts.errors import DomainError
 from accounts.models import User
 from accounts.permissions import require_researcher
 from competition import exploring, exports, planning, reading, services
-from competition.forms import EntrantForm, ExploreFilterForm, ExploreForm, ListForm, form_of
+from competition.forms import EntrantForm, ExploreForm, ListForm, form_of
 from competition.models import Competition, Exhibit, Round, RoundState, Snapshot
 from competition.showing import SHOWS, show_of
 from competition.showing.base import RELATED, Show
-from corpora import taxonomies
-from models_zoo.reading import class_names
 
 PAGE = 50
 TILES = 48
@@ -411,44 +409,39 @@ def export(request: HttpRequest, pk: int, table: str, form: str) -> StreamingHtt
 @login_required
 @require_GET
 def explore(request: HttpRequest) -> HttpResponse:
-    """Where two versions differ most, before any label is spent."""
-    user = _user(request)
+    """Where two versions of one kind differ most, before any label is spent."""
+    user, show = _user(request), _show_asked(request)
     require_researcher(user, action="explore disagreements")
     chosen = all(request.GET.get(name) for name in ("corpus", "first", "second"))
-    form = ExploreForm(request.GET if chosen else None, user=user, initial=request.GET.dict())
-    context: dict[str, Any] = {"form": form}
+    form = ExploreForm(request.GET if chosen else None, user=user, task=show.kind.task, initial=request.GET.dict())
+    context: dict[str, Any] = {"form": form, "show": show, "shows": SHOWS.values()}
     if chosen and form.is_valid():
         try:
-            context |= _exploration(request, form.cleaned_data)
+            context |= _explored(request, show, form.cleaned_data)
         except DomainError as error:
             _blame(form, error)
-    return render(request, "competition/explore.html", context)
+    return render(request, show.template("explore"), context)
 
 
-def _exploration(request: HttpRequest, chosen: dict[str, Any]) -> dict[str, Any]:
-    pair = exploring.pair_ordered([chosen["first"], chosen["second"]])
-    exploring.pair_require(corpus=chosen["corpus"], versions=pair)
-    context = {"pair": pair, "corpus": chosen["corpus"]}
-    found = exploring.exploration_read(corpus=chosen["corpus"], versions=pair)
+def _explored(request: HttpRequest, show: Show, chosen: dict[str, Any]) -> dict[str, Any]:
+    corpus, pair = chosen["corpus"], exploring.pair_ordered([chosen["first"], chosen["second"]])
+    exploring.pair_require(corpus=corpus, versions=pair)
+    context = {"pair": pair, "corpus": corpus, "query": _query(request)}
+    found = show.explored(request.GET, corpus, pair)
     if found is None:
-        return {**context, "job": exploring.exploration_job(corpus=chosen["corpus"], versions=pair)}
-    taxonomy = pair[0].model.taxonomy
-    levels = [(level, f"{taxonomies.levels(taxonomy).distances[level]:.6g}") for level in found.levels_present()]
-    filters = ExploreFilterForm(request.GET, taxonomy=taxonomy, levels=levels)
-    said = filters.cleaned_data if filters.is_valid() else {}
-    rows = found.filtered(label=said.get("label"), level=said.get("level"), least=said.get("least"))
-    page = Paginator(rows, TILES).get_page(request.GET.get("page"))
-    tiles = exploring.tiles(chosen["corpus"], found, cast("np.ndarray", page.object_list), class_names(taxonomy), pair)
-    return {**context, "found": found, "filters": filters, "page": page, "tiles": tiles, "query": _query(request)}
+        return {**context, "job": exploring.exploration_job(corpus=corpus, versions=pair)}
+    page = Paginator(found.pop("rows"), TILES).get_page(request.GET.get("page"))
+    tiles = found.pop("tiles")(cast("np.ndarray", page.object_list))
+    return {**context, **found, "page": page, "tiles": tiles}
 
 
 @login_required
 @require_POST
 def explore_start(request: HttpRequest) -> HttpResponse:
     """Have a worker find where two versions differ."""
-    user = _user(request)
+    user, show = _user(request), _show_asked(request)
     require_researcher(user, action="explore disagreements")
-    form = ExploreForm(request.POST, user=user)
+    form = ExploreForm(request.POST, user=user, task=show.kind.task)
     if not form.is_valid():
         messages.error(request, "Choose a corpus and two different versions.")
         return redirect("competition:explore")
@@ -458,4 +451,4 @@ def explore_start(request: HttpRequest) -> HttpResponse:
     except DomainError as error:
         messages.error(request, str(error))
     query = f"corpus={form.cleaned_data['corpus'].pk}&first={pair[0].pk}&second={pair[1].pk}"
-    return redirect(f"{reverse('competition:explore')}?{query}")
+    return redirect(f"{reverse('competition:explore')}?kind={show.kind.name}&{query}")

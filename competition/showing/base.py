@@ -3,7 +3,7 @@
 Case: what came of an exhibit, by which galleries filter. Tile: an exhibit in a gallery.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -11,6 +11,8 @@ from django.db.models import Q, QuerySet
 from competition.forms import GalleryForm
 from competition.kinds.base import Kind
 from competition.models import Competition, Exhibit, Round, RoundState, Snapshot
+from corpora.models import Corpus
+from models_zoo.models import Version
 
 RELATED = ("item", "second_item", "trial__verdict", "round", "duel__first__version__model",
            "duel__second__version__model")  # fmt: skip
@@ -24,6 +26,7 @@ class Show:
         steps: what happens in each step of a round.
         labels, helps: words for the fields of its form that differ from the model's own.
         entrants_help: which versions can compete.
+        exploring: what its explorer shows, in a sentence.
         nothing: what it means when a round found nothing to ask.
         cases: what can come of an exhibit, in words.
         GalleryForm: filters of the gallery.
@@ -37,6 +40,7 @@ class Show:
     labels: dict[str, str]
     helps: dict[str, str]
     entrants_help: str
+    exploring: str
     nothing: str
     cases: dict[str, str]
     GalleryForm: type[GalleryForm]
@@ -76,6 +80,11 @@ class Show:
 
     def exhibit(self, competition: Competition, exhibit: Exhibit) -> dict[str, Any]:
         """What ``exhibit.html`` shows; nothing that grows with the corpus."""
+        raise NotImplementedError
+
+    def explored(self, said: Mapping[str, Any], corpus: Corpus, pair: Sequence[Version]) -> dict[str, Any] | None:
+        """What ``explore.html`` shows of two versions: ``rows`` that pass the filters that the query says, ``tiles``, a
+        function that shows some of them, and what else the page wants; None until a worker has compared them."""
         raise NotImplementedError
 
     def case(self, exhibit: Exhibit) -> str:

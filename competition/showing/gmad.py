@@ -7,14 +7,15 @@ from typing import Any
 from django.db.models import F, Q, QuerySet
 from django.urls import reverse
 
-from competition import charts, reading
-from competition.forms import AttackGalleryForm
+from competition import attacks, charts, exploring, reading
+from competition.forms import AttackFilterForm, AttackGalleryForm
 from competition.kinds.gmad import GMAD, GmadOptions, preference_of
 from competition.models import Competition, Entrant, Exhibit, ExhibitRole, Round, RoundState, Snapshot, Standing
 from competition.option_fields import shown_options
 from competition.showing.base import RELATED, Show
+from corpora.models import Corpus
 from labeling.models import Judgement, JudgementKind
-from models_zoo.models import Scores, ScoresState
+from models_zoo.models import Scores, ScoresState, Version
 from models_zoo.reading import quality_column
 
 HELD_WITHIN = 20.0  # a mean preference this close to 0 is no clear difference: the zone of the slider (gMAD, section 4)
@@ -48,6 +49,7 @@ class GmadShow(Show):
         "duplicate_distance": "Perceptual-hash bits below which two images are never paired; empty: off",
     }
     entrants_help = "Two or more image-quality models. More can be added after the launch."
+    exploring = "The pairs of images with which each of two quality models would falsify the other, level by level."
     nothing = (
         "There was nothing to ask: no level of any defender holds two images. Wider levels, fewer of them, or a larger "
         "corpus may hold more; the table below says what was found."
@@ -88,12 +90,14 @@ class GmadShow(Show):
 
     def dashboard(self, competition: Competition, snapshot: Snapshot | None, round_: Round | None) -> dict[str, Any]:
         entrants = list(competition.entrants.select_related("version__model").order_by("number"))
+        scales = calibrations(round_, entrants)
         return {
             "scatter": measures_plot(snapshot),
             "matrices": heat_maps(snapshot),
             "notes": snapshot.matrices.get("notes", []) if snapshot else [],
             "levels": levels_table(round_, entrants),
-            "calibrations": calibrations(round_, entrants),
+            "calibrations": scales,
+            "has_logistic": any(scale["kind"] == "logistic" for scale in scales),
             "short": reading.duels_short(round_),
         }
 
@@ -144,6 +148,21 @@ class GmadShow(Show):
             "scores": scores_of_all(competition, exhibit),
             "also": [{"exhibit": each, "is_turned": each.item_id != exhibit.item_id} for each in also],
             "trial_url": _trial_url(exhibit),
+        }
+
+    def explored(self, said: Mapping[str, Any], corpus: Corpus, pair: Sequence[Version]) -> dict[str, Any] | None:
+        found = exploring.attacks_read(corpus=corpus, versions=pair)
+        if found is None:
+            return None
+        filters = AttackFilterForm(said, pair=pair, levels=attacks.LEVELS)
+        wanted = filters.cleaned_data if filters.is_valid() else {}
+        return {
+            "found": found,
+            "filters": filters,
+            "rows": found.filtered(attacker=wanted.get("attacker"), level=wanted.get("level")),
+            "tiles": lambda rows: attacks.tiles(corpus, found, rows, pair),
+            "half_width": attacks.HALF_WIDTH,
+            "per_level": attacks.PER_LEVEL,
         }
 
     def case(self, exhibit: Exhibit) -> str:

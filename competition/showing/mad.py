@@ -1,16 +1,18 @@
 """How MAD competitions are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from competition import charts, reading
-from competition.forms import PairGalleryForm
+from competition import charts, exploring, reading
+from competition.forms import ExploreFilterForm, PairGalleryForm
 from competition.kinds.mad import MAD
 from competition.kinds.mad.selecting import answers_at
 from competition.models import Competition, Duel, Exhibit, ExhibitRole, Round, RoundState, Snapshot
 from competition.showing.base import RELATED, Show
+from corpora.models import Corpus
+from models_zoo.models import Version
 from models_zoo.reading import class_names
 
 
@@ -37,6 +39,7 @@ class MadShow(Show):
         "seed": "Of the control images, the order of questions and the intervals",
     }
     entrants_help = "Two or more versions that share a label space. More can be added after the launch."
+    exploring = "The images on which two classifiers differ most, by class, confidence and distance."
     nothing = (
         "There was nothing to ask: no two entrants disagree confidently on any image. A lower confidence threshold or "
         "a larger corpus may find disagreements; the table of duels below says what was found."
@@ -114,6 +117,21 @@ class MadShow(Show):
             "case": self.cases[self.case(exhibit)],
             "answers": answers_at(competition, exhibit.item.row),
             "names": names,
+        }
+
+    def explored(self, said: Mapping[str, Any], corpus: Corpus, pair: Sequence[Version]) -> dict[str, Any] | None:
+        found = exploring.exploration_read(corpus=corpus, versions=pair)
+        if found is None:
+            return None
+        space = exploring.label_space(pair)
+        levels = [(level, f"{found.distances[level]:.6g}") for level in found.levels_present()]
+        filters = ExploreFilterForm(said, taxonomy=space, levels=levels)
+        wanted = filters.cleaned_data if filters.is_valid() else {}
+        return {
+            "found": found,
+            "filters": filters,
+            "rows": found.filtered(label=wanted.get("label"), level=wanted.get("level"), least=wanted.get("least")),
+            "tiles": lambda rows: exploring.tiles(corpus, found, rows, class_names(space), pair),
         }
 
     def case(self, exhibit: Exhibit) -> str:

@@ -88,7 +88,7 @@ def test_the_dashboard_shows_both_measures_and_what_they_rest_on(
     assert f"?attacker={a.pk}&amp;defender={b.pk}" in text
     levels = page.context["levels"]
     assert [len(row["cells"]) for row in levels["rows"]] == [LEVELS] * 3
-    assert "quantile: by place in the corpus" in text
+    assert "By quantiles: a score" in text
     assert "Share of random pairs that a model orders as people do" in text
     assert "Krippendorff" in text
 
