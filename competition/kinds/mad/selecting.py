@@ -152,6 +152,7 @@ def _selections(
         "per_class_cap": competition.per_class_cap,
         **_hash_settings(competition),
     }
+    assert competition.taxonomy is not None  # every MAD competition has one
     levels = taxonomies.levels(competition.taxonomy)
     confidences = _confidences(answers)
     groups = _groups(pairs, answers.incomplete)
