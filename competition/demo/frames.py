@@ -89,7 +89,8 @@ def _unpack(frames: Path, folder: Path) -> None:
             if (file := archive.extractfile(member)) is None:
                 continue
             with Image.open(file) as coded:
-                shown = coded.resize((round(coded.width * SHOWN_HEIGHT / coded.height), SHOWN_HEIGHT), Image.Resampling.BICUBIC)
+                width = round(coded.width * SHOWN_HEIGHT / coded.height)
+                shown = coded.resize((width, SHOWN_HEIGHT), Image.Resampling.BICUBIC)
             shown.save(folder / "images" / Path(member.name).name, quality=95)
     with (frames / "ratings.csv").open(newline="") as rows:
         counts = Counter(_rated_name(row["video_name"]) for row in csv.DictReader(rows))
