@@ -114,8 +114,9 @@ def read_scores(path: Path, lower_is_better: Sequence[str] = (), besides: Sequen
 
 def read_calibration(
     path: Path, models: Sequence[str], lower_is_better: Sequence[str], mos_range: tuple[float, float]
-) -> dict[str, Logistic]:
-    """The fitted logistic of every model, from a calibration file; its MOS are mapped from `mos_range` to 0..100.
+) -> tuple[dict[str, Logistic], float]:
+    """The fitted logistic of every model from a calibration file, whose MOS are mapped from `mos_range` to 0..100, and
+    the highest of them.
 
     Raises FileError where a model is missing, MOS lie outside of the range, or a fit cannot be used.
     """
@@ -142,7 +143,7 @@ def read_calibration(
             troubles.append(fit.message)
     if troubles:
         raise FileError(f"{path.name}: {'; '.join(troubles)} (--quantiles NAME)")
-    return fits
+    return fits, float(mos.max())
 
 
 def read_groups(path: Path, paths: pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -23,6 +23,8 @@ SCALE = (0.0, 100.0)
 LEAST_RATINGS = 5  # one more than there are parameters
 KNOTS = 1_001  # of a quantile map: a tenth of a point apart
 _SPREAD_LOST = 0.5  # a fit that keeps fewer of the different scores apart is a step, not a scale
+_STRAIGHTEST = 1e-6  # 1/b4 in standard deviations of the scores: a straight line to twelve digits
+_FURTHEST = 600.0  # widths from the middle, where exponentials still are numbers
 _FLATTEST = 1e-3  # a fit whose ends lie closer than this share of the range of the MOS says nothing
 
 FloatArray = npt.NDArray[np.float64]
@@ -109,15 +111,14 @@ def fit_logistic(x: npt.ArrayLike, mos: npt.ArrayLike, *, model: str = "") -> Lo
     named = _named(model)
     scores, ratings = _rated(x, mos, named)
     fits = [_fit(scores, ratings, slope) for slope in (0.5, float(scores.std()))]
-    best = min(fits, key=lambda fit: fit.cost)  # of equal fits the first
-    b1, b2, b3, b4 = best.x.tolist()
+    (b1, b2, b3, b4), _, success = min(fits, key=lambda fit: fit[1])  # of equal fits the first
     residual = ratings - _logistic(scores, (b1, b2, b3, b4))
-    message = _trouble(scores, ratings, (b1, b2, b3, b4), best.success, named)
+    message = _trouble(scores, ratings, (b1, b2, b3, b4), success, named)
     return Logistic(
         b1=b1,
         b2=b2,
         b3=b3,
-        b4=abs(b4),
+        b4=b4,
         converged=not message,
         rmse=float(np.sqrt(np.mean(residual**2))),
         explained=float(1 - np.sum(residual**2) / np.sum((ratings - ratings.mean()) ** 2)),
@@ -150,10 +151,11 @@ def _named(model: str) -> str:
 
 
 def _logistic(x: FloatArray, b: tuple[float, float, float, float]) -> FloatArray:
+    """Measured from the nearer end: an end far away, as a nearly exponential fit has it, costs no digits then."""
     b1, b2, b3, b4 = b
-    slope = max(abs(b4), np.finfo(np.float64).tiny)
     with np.errstate(over="ignore"):  # far from the middle the ratio may overflow: the end of the scale
-        return (b1 - b2) * expit((x - b3) / slope) + b2
+        place = (x - b3) / abs(b4)
+    return np.where(place > 0, b1 - (b1 - b2) * expit(-place), b2 + (b1 - b2) * expit(place))
 
 
 def _rated(x: npt.ArrayLike, mos: npt.ArrayLike, model: str) -> tuple[FloatArray, FloatArray]:
@@ -185,39 +187,55 @@ def _rated(x: npt.ArrayLike, mos: npt.ArrayLike, model: str) -> tuple[FloatArray
     return scores, ratings
 
 
-def _fit(x: FloatArray, y: FloatArray, b4: float) -> Any:
-    """Least squares from b1 = max y, b2 = min y, b3 = mean x and b4, on standardised scores for a well-posed search."""
+def _fit(x: FloatArray, y: FloatArray, b4: float) -> tuple[tuple[float, float, float, float], float, bool]:
+    """(b1 .. b4), the sum of squares, and whether the search converged, from b3 = mean x and b4.
+
+    For given b3 and b4 the best b1 and b2 are a line's, so that the search is over two numbers only (variable
+    projection; Kaufman 1975): 1/b4 and -b3/b4, on standardised scores. A relation that is nearly straight or
+    exponential, which a logistic meets only far out, takes tens of steps so instead of thousands.
+    """
     mean, spread = float(x.mean()), float(x.std())
-    scaled = (x - mean) / spread
+    scaled, centred = (x - mean) / spread, y - y.mean()
 
-    def residual(b: FloatArray) -> FloatArray:
-        return _logistic(scaled, tuple(b)) - y
+    def rise(q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+        place = np.clip(q[0] * scaled + q[1], -_FURTHEST, _FURTHEST)
+        up, down = expit(place), expit(-place)
+        off = up - up.mean() if q[1] < 0 else down.mean() - down  # the one of more digits
+        size = float(off @ off)
+        return up, down, off, float(off @ centred) / size if size > 0 else 0.0
 
-    def jacobian(b: FloatArray) -> FloatArray:
-        slope = max(abs(b[3]), np.finfo(np.float64).tiny)
-        with np.errstate(over="ignore", invalid="ignore"):
-            place = np.clip((scaled - b[2]) / slope, -1e3, 1e3)
-        up = expit(place)
-        steep = (b[0] - b[1]) * up * (1 - up) / slope
-        return np.column_stack([up, 1 - up, -steep, -steep * place * np.sign(b[3])])
+    def residual(q: FloatArray) -> FloatArray:
+        _, _, off, height = rise(q)
+        return height * off - centred
 
-    start = np.array([y.max(), y.min(), 0.0, b4 / spread])
-    found = least_squares(residual, start, jac=jacobian, method="lm", ftol=1e-10, xtol=1e-10, gtol=1e-10, max_nfev=5000)
-    found.x[2] = found.x[2] * spread + mean
-    found.x[3] *= spread
-    return found
+    def jacobian(q: FloatArray) -> FloatArray:
+        up, down, off, height = rise(q)
+        steep = height * up * down
+        change = np.column_stack([scaled * steep, steep])
+        change -= change.mean(axis=0)
+        return change - np.outer(off, off @ change) / max(float(off @ off), np.finfo(np.float64).tiny)
+
+    found = least_squares(
+        residual, [spread / b4, 0.0], jac=jacobian, method="lm", ftol=1e-12, xtol=1e-12, gtol=1e-12, max_nfev=500
+    )
+    steepness, offset = (found.x * np.copysign(1.0, found.x[0])).tolist()  # turned round it is the same curve
+    steepness = max(steepness, _STRAIGHTEST)
+    up, down, _, height = rise(np.array([steepness, offset]))
+    b1, b2 = float(y.mean() + height * down.mean()), float(y.mean() - height * up.mean())
+    b3, slope = mean - spread * offset / steepness, spread / steepness
+    return (b1, b2, b3, slope), 2 * float(found.cost), bool(found.success)
 
 
 def _trouble(x: FloatArray, y: FloatArray, b: tuple[float, float, float, float], success: bool, model: str) -> str:
     """Why a fit may not be used, in words; empty where it may."""
-    if not success or not np.isfinite(b).all():
-        return f"the fit of {model} does not converge: rate more images, or calibrate by quantiles"
-    mapped = _logistic(np.unique(x), b)
     if b[0] < b[1]:
         return (
             f"the fit of {model} falls: images it finds better have lower MOS. If its lower scores are better, say "
             "so; otherwise leave it out, or calibrate by quantiles"
         )
+    if not success or not np.isfinite(b).all():
+        return f"the fit of {model} does not converge: rate more images, or calibrate by quantiles"
+    mapped = _logistic(np.unique(x), b)
     if np.ptp(mapped) < _FLATTEST * np.ptp(y):
         return (
             f"the fit of {model} is flat: its scores say nothing about the MOS; leave it out, or calibrate by quantiles"

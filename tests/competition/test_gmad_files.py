@@ -288,7 +288,7 @@ def test_a_model_turned_round_is_calibrated_turned_round(tmp_path: Path) -> None
         "select", "--scores", scores, "--calibration", calibration, "--mos-range", "0", "1000",
         "--out", tmp_path / "three.csv",
     )  # fmt: skip
-    assert "The MOS are small for a scale from 0 to 100: is --mos-range right?" in told
+    assert "on a scale from 0 to 100: is --mos-range right?" in told
 
 
 def test_rank_from_judgements(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
@@ -119,14 +118,14 @@ class Command(BaseCommand):
     ) -> "dict[str, Logistic]":
         """The logistic of every model but some."""
         models = [model for model in given.models if model not in others]
-        fits = gmad_files.read_calibration(calibration, models, lower_is_better, mos_range)
+        fits, highest = gmad_files.read_calibration(calibration, models, lower_is_better, mos_range)
         for model, fit in fits.items():
             self.stderr.write(
                 f'"{model}": the logistic explains {fit.explained:.0%} of the variance of the MOS of {fit.n:,} images, '
                 f"error {fit.rmse:.1f}"
             )
-        if max((fit.b1 for fit in fits.values()), default=np.inf) <= SMALL_SCALE:
-            self.stderr.write("The MOS are small for a scale from 0 to 100: is --mos-range right?")
+        if highest <= SMALL_SCALE:
+            self.stderr.write(f"The MOS reach {highest:g} on a scale from 0 to 100: is --mos-range right?")
         return fits
 
     def _say_missing(self, selection: "Selection") -> None:
