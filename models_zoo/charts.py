@@ -6,7 +6,7 @@ from typing import Any
 from models_zoo.adapters.spec import Preprocessing
 from models_zoo.models import Scores, Task, Version, VersionKind
 from models_zoo.presets import describe
-from models_zoo.templatetags.zoo import scale_end
+from models_zoo.summaries import scale_words
 
 CLASSES_SHOWN = 25
 ROW = 24
@@ -154,7 +154,7 @@ def _facts(version: Version) -> dict[str, str]:
         "CPU time per image": (version.milliseconds, "{:.2f} ms"),
         MEMORY[Task(version.model.task)]: (version.megabytes, "{:,.1f} MB"),
     }
-    steps = [] if version.kind == VersionKind.PREDICTIONS else describe(Preprocessing.from_dict(version.preprocessing))
+    steps = input_steps(version)
     return {
         "Kind": version.get_kind_display(),
         "State": version.get_state_display(),
@@ -168,6 +168,14 @@ def _facts(version: Version) -> dict[str, str]:
     }
 
 
+def input_steps(version: Version) -> list[tuple[str, str]]:
+    """What happens to an image before the version sees it, as (what, how); a measure does the rest itself."""
+    if version.kind == VersionKind.PREDICTIONS:
+        return []
+    steps = describe(Preprocessing.from_dict(version.preprocessing))
+    return [step for step in steps if step[0] == "Limit"] if version.kind == VersionKind.METRIC else steps
+
+
 def _meaning(version: Version) -> dict[str, str]:
     """What its answers are: classes of a label space, or scores of a direction and a range."""
     model = version.model
@@ -175,5 +183,5 @@ def _meaning(version: Version) -> dict[str, str]:
         return {"Label space": str(model.taxonomy)}
     return {
         "Direction": "higher is better" if model.higher_is_better else "lower is better",
-        "Range": f"{scale_end(model.score_low)} to {scale_end(model.score_high)}",
+        "Range": scale_words(model.score_low, model.score_high),
     }

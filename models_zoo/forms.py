@@ -131,20 +131,18 @@ class ModelForm(forms.ModelForm):
             for name in {*fixed, *unsuitable}:
                 del self.fields[name]
         else:
-            self.fields["task"].required = False
             self.fields["taxonomy"].queryset = Taxonomy.objects.visible_to(user).light().order_by("name")  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         """What does not belong to the chosen task is not looked at."""
         said = super().clean() or {}
         if not self.instance.pk:
-            said["task"] = said.get("task") or Task.CLASSIFICATION
             unused = {"taxonomy": None, "higher_is_better": True, "score_low": None, "score_high": None}
             for name, task in self.tasks_of_field.items():
-                if task != said["task"]:
+                if task != said.get("task", task):
                     said[name] = unused[name]
                     self.errors.pop(name, None)
-            if said["task"] == Task.CLASSIFICATION and not said.get("taxonomy") and "taxonomy" not in self.errors:
+            if said.get("task") == Task.CLASSIFICATION and not said.get("taxonomy") and "taxonomy" not in self.errors:
                 self.add_error("taxonomy", "A classifier predicts in a label space: choose which.")
         low, high = said.get("score_low"), said.get("score_high")
         if low is not None and high is not None and low >= high:

@@ -23,8 +23,7 @@ from corpora.reading import manifest_of, opinions_of, reference_rows, row_source
 from models_zoo.engine.scores import ScoreStore
 from models_zoo.models import Scores, ScoresState, Task, Version, VersionKind, VersionState
 from models_zoo.reading import class_names, version_spec
-from models_zoo.summaries import REASONS_KEPT, opinion_summarise, quality_summarise, scores_summarise
-from models_zoo.templatetags.zoo import scale_end
+from models_zoo.summaries import REASONS_KEPT, opinion_summarise, quality_summarise, scale_words, scores_summarise
 
 if TYPE_CHECKING:
     from jobs.context import JobContext
@@ -120,7 +119,7 @@ def _notes_of_scores(scores: Scores) -> list[str]:
     if summary["n_missing"]:
         notes.append(f"gives no score to {summary['n_missing']:,} of {scores.corpus.n_rows:,} images")
     if summary.get("n_outside"):
-        ends = f"{scale_end(model.score_low)} to {scale_end(model.score_high)}"
+        ends = scale_words(model.score_low, model.score_high)
         notes.append(f"gives {summary['n_outside']:,} of its scores outside the range on the card ({ends})")
     if summary["n_scored"] and summary["low"] == summary["high"]:
         notes.append("gives the same score to every image: nothing can be selected by it")

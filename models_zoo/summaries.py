@@ -13,6 +13,15 @@ REASONS_KEPT = 20
 BLOCK = 2**20
 
 
+def scale_words(low: float | None, high: float | None) -> str:
+    """The range of scores as the card has it: "0 to 100", "from 0", "up to 1" or "open"."""
+    if low is None and high is None:
+        return "open"
+    if low is None:
+        return f"up to {high:g}"
+    return f"from {low:g}" if high is None else f"{low:g} to {high:g}"
+
+
 def scores_summarise(
     classes: np.ndarray, confidences: np.ndarray | None, labels: np.ndarray | None, n_classes: int
 ) -> dict[str, Any]:

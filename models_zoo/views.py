@@ -33,7 +33,7 @@ from models_zoo.forms import (
 from models_zoo.metrics import MetricCard, MetricError
 from models_zoo.metrics import get as metric_card
 from models_zoo.models import Model, Scores, Task, Version, VersionKind, VersionState
-from models_zoo.presets import describe, preset_of, presets_for
+from models_zoo.presets import preset_of, presets_for
 from models_zoo.reading import class_names
 
 PAGE = 50
@@ -267,6 +267,7 @@ def scores(request: HttpRequest, pk: int, corpus_pk: int) -> HttpResponse:
     job = _score_job(shown, corpus)
     context = {"version": shown, "corpus": corpus, "scores": row, "job": job}
     if row is not None and row.completed_at:
+        row.version = shown
         if shown.model.task == Task.QUALITY:
             context |= quality_charts.scores_context(row)
         else:
@@ -310,7 +311,7 @@ def try_picture(request: HttpRequest, pk: int) -> HttpResponse:
     """Upload a picture; a worker looks at it."""
     shown, user = _version(request, pk), _user(request)
     form = PictureForm(request.POST or None, request.FILES or None, user=user, version=shown)
-    context = {"version": shown, "form": form}
+    context = {"version": shown, "form": form, "is_quality": shown.model.task == Task.QUALITY}
     if form.is_valid():
         beside = form.cleaned_data["beside"]
         try:
@@ -358,10 +359,12 @@ def _version_facts(version: Version) -> dict[str, Any]:
     if version.kind == VersionKind.PREDICTIONS:
         return {}
     preprocessing = Preprocessing.from_dict(version.preprocessing)
-    steps = describe(preprocessing)
-    if version.kind == VersionKind.METRIC:
-        steps = [step for step in steps if step[0] == "Limit"]
-    return {"preprocessing": steps, "preset": preset_of(preprocessing, version.model.task), "card": _card(version)}
+    is_measure = version.kind == VersionKind.METRIC
+    return {
+        "preprocessing": charts.input_steps(version),
+        "preset": None if is_measure else preset_of(preprocessing, version.model.task),
+        "card": _card(version),
+    }
 
 
 def _card(version: Version) -> ArchitectureCard | MetricCard | None:

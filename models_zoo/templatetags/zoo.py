@@ -4,7 +4,10 @@ from typing import Any
 
 from django import template
 
+from models_zoo.summaries import scale_words
+
 register = template.Library()
+register.simple_tag(scale_words)
 ABSENT = "—"
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -57,9 +60,9 @@ def correlation(value: float | None) -> str:
 
 
 @register.filter
-def scale_end(value: float | None) -> str:
-    """An end of a scale; "open" where there is none."""
-    return "open" if value is None else f"{value:g}"
+def score(value: float | None) -> str:
+    """12.67681 -> "12.68"."""
+    return ABSENT if value is None else f"{value:.4g}"
 
 
 @register.filter

@@ -12,6 +12,7 @@ function showWhatIsNeeded() {
     const field = byName(name)?.closest(".field");
     if (field) field.hidden = !wanted.split(" ").includes(kind) || (byHand.includes(name) && !custom);
   }
+  document.getElementById("architecture-found").hidden = kind !== "torch";
 }
 
 function fillPreset() {

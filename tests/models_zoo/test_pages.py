@@ -70,7 +70,11 @@ def test_the_list_filters_and_sorts(page: Client, admin: User, model: Model, sco
 
 
 def test_a_model_is_added_then_its_version(page: Client, model: Model, tmp_path: Path):
-    response = page.post("/models/add/", {"name": "mine", "taxonomy": model.taxonomy_id, "licence": "MIT"}, follow=True)
+    response = page.post(
+        "/models/add/",
+        {"name": "mine", "task": "classification", "taxonomy": model.taxonomy_id, "licence": "MIT"},
+        follow=True,
+    )
     mine = Model.objects.get(name="mine")
     assert response.redirect_chain[-1][0] == f"/models/{mine.pk}/add/"
     upload = SimpleUploadedFile("w.pt", save_weights(tmp_path / "w.pt").read_bytes())

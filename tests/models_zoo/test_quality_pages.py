@@ -1,5 +1,6 @@
 """Pages and API of quality models: what a researcher reads, enters and compares."""
 
+import json
 import re
 from pathlib import Path
 
@@ -60,6 +61,17 @@ def test_cards_and_scores_say_direction_range_and_agreement(page: Client, blur: 
     assert sum(bar["n"] for bar in response.context["histogram"]["bars"]) == N_PHOTOGRAPHS
 
 
+def test_pages_of_quality_models_ask_no_more_than_those_of_classifiers(
+    page: Client, blur: Scores, django_assert_max_num_queries
+):
+    counts = json.loads(Path(__file__).with_name("query_counts.json").read_text())
+    page.get("/models/")
+    ids = {"model": blur.version.model_id, "version": blur.version_id, "corpus": blur.corpus_id}
+    for address in ("/models/{model}/", "/models/versions/{version}/", "/models/versions/{version}/scores/{corpus}/"):
+        with django_assert_max_num_queries(counts[address]):
+            assert page.get(address.format(**ids)).status_code == 200
+
+
 def test_scores_without_opinions_say_what_to_do_and_holes_say_why(
     page: Client, photographs: Corpus, admin: User, tmp_path: Path
 ):
@@ -114,7 +126,7 @@ def test_a_picture_gets_a_score_or_the_reason_why_not(page: Client, admin: User,
     address = f"/models/versions/{network.pk}/try/"
     offered = page.get(address).context["form"].fields["beside"].queryset
     assert list(offered) == [colour]
-    for size, said in (((60, 50), "is better; scale open to open"), ((60, 20), "smaller than the 32 x 32 pixels")):
+    for size, said in (((60, 50), "is better; scale: open"), ((60, 20), "smaller than the 32 x 32 pixels")):
         picture = SimpleUploadedFile("p.png", picture_bytes(size))
         page.post(address, {"picture": picture, "beside": colour.pk})
         job = Job.objects.filter(kind="models_zoo.try").order_by("-created_at").first()
@@ -122,7 +134,6 @@ def test_a_picture_gets_a_score_or_the_reason_why_not(page: Client, admin: User,
         run_inline(job)
         shown = text_of(page.get(f"/models/tries/{job.pk}/"))
         assert said in shown
-        assert "scale 0 to open" in shown or "scale open to open" in shown
 
 
 def test_two_quality_versions_are_compared_but_not_with_a_classifier(
