@@ -100,6 +100,8 @@ def _plain(schema: dict[str, Any]) -> dict[str, Any]:
     parts = [part for part in schema.get("anyOf", []) if part != {"type": "null"}]
     if len(parts) == 1:
         schema = {**{key: value for key, value in schema.items() if key != "anyOf"}, **parts[0], "nullable": True}
-    if "exclusiveMinimum" in schema:
-        schema = {**schema, "minimum": schema["exclusiveMinimum"], "exclusiveMinimum": True}
+    for end in ("minimum", "maximum"):
+        exclusive = f"exclusive{end.capitalize()}"
+        if exclusive in schema:
+            schema = {**schema, end: schema[exclusive], exclusive: True}
     return schema

@@ -1,4 +1,4 @@
-"""The main job in a real browser: log in, launch from the admin, label by keyboard, read the leaderboard."""
+"""The main job in a real browser: log in, launch, label by keyboard, read the leaderboard."""
 
 from typing import Any
 
@@ -13,7 +13,8 @@ from jobs.inline import run_all_inline
 from jobs.models import Job, JobState
 from labeling.models import Judgement, Slot
 from models_zoo.models import Version
-from tests.competition.builders import labels_of
+from tests.competition.builders import label_all, labels_of
+from tests.competition.builders_gmad import make_quality_versions, truthful
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -117,3 +118,63 @@ def test_from_the_admin_to_the_leaderboard(
     with transaction.atomic():
         standing_rows = Snapshot.objects.latest("number").standings.count()
     assert standing_rows == len(versions)
+
+
+def make_by_form(page: Any, corpus: Corpus, versions: list[Version]) -> None:
+    """Fill in the form of quality models, watch what it will take, save, launch."""
+    page.goto("/competitions/new/")
+    page.click(".kind:has-text('gMAD')")
+    page.wait_for_url("**kind=gmad")
+    assert page.locator("[name=threshold]").count() == 0
+    page.fill("[name=name]", "Pairs by form")
+    page.select_option("[name=corpus]", str(corpus.pk))
+    for version in versions:
+        page.check(f"[name=versions][value='{version.pk}']")
+    for name, value in {"half_width": 12, "control_size": 4, "overlap": 2, "duplicate_distance": ""}.items():
+        page.fill(f"[name={name}]", str(value))
+    page.fill("[name=levels]", "3")
+    page.locator("[name=levels]").dispatch_event("change")
+    page.locator("#preview .stat:has-text('from 6 duels') strong:text-is('18')").wait_for()
+    page.click("button:has-text('Save and go to launch')")
+    page.wait_for_url("**/launch/")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.click("button:text-is('Launch')")
+    page.wait_for_url(lambda address: not address.endswith("/launch/"))
+
+
+def overflow(page: Any) -> int:
+    """Pixels by which the page is wider than the window."""
+    width: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return width
+
+
+def test_quality_models_from_the_form_to_the_pair_that_falsifies(
+    browser_page: Any, corpus: Corpus, researcher: User, tmp_path: Any
+) -> None:
+    page = browser_page
+    page.log_in(researcher)
+    make_by_form(page, corpus, make_quality_versions(corpus, tmp_path, by=researcher))
+    work_until_idle()
+    competition = Competition.objects.get(name="Pairs by form")
+    label_all(competition.rounds.get().campaign, judge=truthful, people=2)
+    work_until_idle()
+    assert competition.rounds.get().state == RoundState.COMPLETE
+
+    page.goto(competition.get_absolute_url())
+    for title in ("Aggressiveness", "Resistance", "Attack and defence", "Levels and calibration"):
+        assert page.locator(f":is(h2, h3):has-text('{title}')").count() >= 1
+    cell = page.locator(".heat td a[href*='attacker=']").first
+    pairs = int(cell.locator(".count").inner_text())
+    cell.click()
+    page.wait_for_url("**attacker=*")
+    assert page.locator("a.tile").count() == pairs
+    page.locator("a.tile").first.click()
+    pictures = page.locator(".exhibit-pair img")
+    assert pictures.count() == 2
+    assert all(pictures.nth(at).evaluate("image => image.decode().then(() => image.naturalWidth)") for at in range(2))
+    exhibit = page.url
+    for width in (1280, 420):
+        page.set_viewport_size({"width": width, "height": 800})
+        for address in (exhibit, competition.get_absolute_url(), f"{competition.get_absolute_url()}exhibits/"):
+            page.goto(address)
+            assert overflow(page) <= 0, (width, address)

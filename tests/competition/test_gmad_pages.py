@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from competition.models import Competition, Duel, Exhibit, ExhibitRole, RoundState
+from competition.models import Competition, Duel, Exhibit, ExhibitRole, Round, RoundState, Snapshot
+from competition.reading import appearances
 from corpora.models import Corpus, Item
 from labeling.models import Judgement, Trial
 from models_zoo.models import Version
@@ -91,6 +92,40 @@ def test_the_dashboard_shows_both_measures_and_what_they_rest_on(
     assert "By quantiles: a score" in text
     assert "Share of random pairs that a model orders as people do" in text
     assert "Krippendorff" in text
+
+
+def test_what_changed_since_the_last_round_and_where_models_competed(
+    settled: Competition, versions: list[Version], researcher: User, client: Client
+) -> None:
+    first = Snapshot.objects.filter(competition=settled).latest("number")
+    ranks = {each.entrant.version: each.rank for each in first.standings.filter(measure="aggressiveness")}
+    seen = {each.version_id: each.rank for each in appearances(versions, researcher)}
+    assert seen == {version.pk: rank for version, rank in ranks.items()}
+    lines = list(first.standings.all())
+    later = Round.objects.create(competition=settled, number=2, state=RoundState.COMPLETE)
+    first.pk, first.number, first.round = None, first.number + 1, later
+    first.save()
+    for line in lines:  # the aggressive turn round, the resistant stay
+        line.pk, line.snapshot = None, first
+        line.rank = 4 - line.rank if line.measure == "aggressiveness" else line.rank
+        line.save()
+    client.force_login(researcher)
+    boards = client.get(settled.get_absolute_url()).context["boards"]
+    assert [[line["moved"] for line in board["lines"]] for board in boards] == [[2, 0, -2], [0, 0, 0]]
+    for version in versions:
+        assert str(settled) in client.get(version.model.get_absolute_url()).content.decode()
+
+
+def test_one_person_gives_no_intervals(
+    corpus: Corpus, versions: list[Version], researcher: User, client: Client
+) -> None:
+    competition = make_gmad(corpus, versions, by=researcher, overlap=1)
+    label_all(launch(competition, by=researcher).campaign, judge=truthful, people=1)
+    work()
+    client.force_login(researcher)
+    page = client.get(competition.get_absolute_url())
+    assert "none: one person" in page.content.decode()
+    assert len(page.context["scatter"]["marks"]) == 3
 
 
 def test_levels_without_a_pair_are_said(
@@ -190,6 +225,11 @@ def test_a_new_competition_by_form(corpus: Corpus, versions: list[Version], rese
     assert (competition.options["levels"], competition.options["top"]) == (2, 2)
     committed(client.post, path=made.url)
     assert competition.rounds.get().state == RoundState.SCORING
+    address = f"/competitions/{competition.pk}/edit/"
+    assert client.post(address, changed | {"description": "why"}).status_code == 302
+    assert "can no longer change" in client.post(address, changed | {"levels": 5}).content.decode()
+    competition.refresh_from_db()
+    assert (competition.description, competition.options["levels"]) == ("why", 2)
 
 
 def test_only_entrants_of_the_kind_are_offered(
