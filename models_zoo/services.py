@@ -24,7 +24,7 @@ from accounts.permissions import require_edit, require_researcher, require_view
 from corpora.models import Corpus, CorpusState, Taxonomy
 from jobs.models import Job
 from jobs.services import job_enqueue
-from models_zoo.adapters.spec import Preprocessing, VersionRefused, VersionSpec
+from models_zoo.adapters.spec import LONG_SIDE, Preprocessing, VersionRefused, VersionSpec
 from models_zoo.architectures import UnknownArchitecture, architecture_card
 from models_zoo.models import Model, Outputs, Task, Version, VersionKind, VersionState
 from models_zoo.reading import label_space
@@ -51,7 +51,6 @@ __all__ = [
 ]
 logger = structlog.get_logger(__name__)
 PICTURE_LIMIT_BYTES = 32 * 2**20
-LONG_SIDE = 3840  # pixels that a quality version sees at most: its first features of one image then take about 0.5 GB
 PICTURE_FORGOTTEN_SECONDS = 3600
 MODEL_FIELDS = {"name", "description", "licence", "source_url", "is_public", "score_low", "score_high"}
 

@@ -14,6 +14,7 @@ Outputs = Literal["logits", "probabilities", "score"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LONG_SIDE = 3840  # pixels that a quality version sees at most: its first features of one image then take about 0.5 GB
 QUALITY_SIZE = (384, 512)  # height and width of the image on which quality versions are measured
 
 

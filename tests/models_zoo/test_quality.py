@@ -1,5 +1,9 @@
 """Scoring quality: whole images of any size, measures and networks in one pass, holes with their reasons."""
 
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +137,44 @@ def test_an_interrupted_scoring_gives_the_same_bytes(rows, weights, tmp_path):
     assert report.n_kept > 0
     for one, other in zip(straight, broken, strict=True):
         assert files(one) == files(other)
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from models_zoo.adapters import VersionSpec
+from models_zoo.engine.quality import score_quality
+from models_zoo.engine.rows import FolderRows
+from models_zoo.engine.scores import ScoreStore
+
+images, names, specs, out = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]), Path(sys.argv[4])
+write = ScoreStore.write_shard
+
+def dying(store, shard, *columns, problems):
+    if shard == 2 and store.folder.name == "1":
+        (store.folder / "parts" / "000002.npy.1.tmp").write_bytes(b"half a shard")
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(store, shard, *columns, problems=problems)
+
+ScoreStore.write_shard = dying
+rows = FolderRows(Path(images), names, digest="photographs")
+score_quality(rows, [VersionSpec.from_dict(spec) for spec in specs], [out / "0", out / "1"], shard_size=6, threads=2)
+"""
+
+
+def test_kill_minus_nine_costs_one_shard_and_no_byte(rows, weights, tmp_path):
+    specs = [network(weights), measure("colourfulness")]
+    names = [f"{number:03d}.png" for number in range(N)]
+    described = json.dumps([spec.to_dict() for spec in specs])
+    arguments = [str(rows.root), json.dumps(names), described, str(tmp_path / "killed")]
+    dead = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=Path(__file__).parents[2])
+    assert dead.returncode == -signal.SIGKILL
+    killed, plain = ([tmp_path / name / str(number) for number in range(2)] for name in ("killed", "plain"))
+    assert [ScoreStore.open(folder).finished_shards() for folder in killed] == [[0, 1, 2], [0, 1]]
+    report = score_quality(rows, specs, killed, shard_size=6)
+    assert report.n_kept == 18 + 12
+    score_quality(rows, specs, plain, shard_size=6)
+    assert files(tmp_path / "killed") == files(tmp_path / "plain")
 
 
 def test_each_image_is_decoded_once_for_all(rows, weights, tmp_path, monkeypatch):

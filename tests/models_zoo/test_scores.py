@@ -195,3 +195,62 @@ def test_an_empty_corpus_has_empty_columns(tmp_path):
 def test_the_header_is_readable_json(tmp_path):
     ScoreStore.create(tmp_path / "s", HEADER)
     assert json.loads((tmp_path / "s" / "scores.json").read_text())["n_rows"] == 25
+
+
+VALUES = ScoreHeader(n_rows=25, shard_size=10, n_classes=0, version="v", corpus="c", kind="values")
+
+
+def fill_values(store, shards=(0, 1, 2)):
+    """Rows 3, 13 and 23 have no score, for two reasons."""
+    values = np.linspace(-4, 90, 25).astype(np.float32)
+    values[3::10] = np.nan
+    for shard in shards:
+        rows = store.header.rows_of(shard)
+        problems = {row: "too small" if row > 3 else "not decoded" for row in rows if row % 10 == 3}
+        store.write_shard(shard, values[rows.start : rows.stop], problems=problems)
+    return values
+
+
+def test_values_are_one_float32_column_with_reasons_for_its_holes(tmp_path):
+    store = ScoreStore.create(tmp_path / "s", VALUES)
+    values = fill_values(store)
+    store.assemble()
+    (column,) = ScoreStore.open(tmp_path / "s").read()
+    assert isinstance(column, np.memmap)
+    assert column.dtype == np.float32
+    assert np.array_equal(column, values, equal_nan=True)
+    assert store.missing_rows().tolist() == [3, 13, 23]
+    assert store.problems() == {"too small": {"n": 2, "rows": [13, 23]}, "not decoded": {"n": 1, "rows": [3]}}
+    assert not list((tmp_path / "s" / "parts").iterdir())
+
+
+def test_values_are_the_same_bytes_in_any_order_and_after_a_kill(tmp_path):
+    straight, broken = (ScoreStore.create(tmp_path / name, VALUES) for name in "ab")
+    fill_values(straight)
+    fill_values(broken, shards=(2,))
+    (tmp_path / "b" / "parts" / "000000.json").write_text('{"7": "left by a killed worker"}')
+    fill_values(ScoreStore.create(tmp_path / "b", VALUES), shards=(0, 1))
+    for store in (straight, broken):
+        store.assemble()
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ([np.full(10, np.inf)], "row 10: the score is inf"),
+        ([np.zeros(9)], "10 rows, not 9 values"),
+        ([np.zeros(10, int), np.zeros(10)], "10 rows, not 10 values"),
+    ],
+)
+def test_impossible_columns_of_values_are_refused(tmp_path, columns, said):
+    with pytest.raises(ScoreStoreError, match=said):
+        ScoreStore.create(tmp_path / "s", VALUES).write_shard(1, *columns)
+
+
+def test_a_store_of_classes_is_not_continued_as_values(tmp_path):
+    ScoreStore.create(tmp_path / "s", HEADER)
+    with pytest.raises(ScoreStoreError, match="kind is 'classes', not 'values'"):
+        ScoreStore.create(tmp_path / "s", VALUES)
+    with pytest.raises(ScoreStoreError, match="kind is 'numbers'"):
+        ScoreHeader(n_rows=1, shard_size=1, n_classes=1, version="v", corpus="c", kind="numbers")

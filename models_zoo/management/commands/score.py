@@ -10,6 +10,7 @@ Three ways, from most to least in the database:
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from accounts.errors import DomainError
-from models_zoo.adapters.spec import Outputs, VersionSpec
+from models_zoo.adapters.spec import LONG_SIDE, Outputs, Preprocessing, VersionSpec
 from models_zoo.export import (
     BATCH,
     prediction_tables,
@@ -91,13 +92,16 @@ def _spec_of_file(options: dict[str, Any]) -> VersionSpec:
 
     classes = options["classes"]
     outputs = options["outputs"] or _outputs_of(options["architecture"])
-    by_default = "whole-imagenet" if outputs == "score" else "imagenet"
+    is_quality = outputs == "score"
+    preprocessing = preprocessing_of(options["preprocessing"] or ("whole-imagenet" if is_quality else "imagenet"))
     return VersionSpec(
         kind=options["kind"],
         architecture=options["architecture"],
         arch_kwargs={"num_classes": classes} if classes and options["kind"] == "torch" else {},
         weights=str(options["weights"].expanduser()),
-        preprocessing=preprocessing_of(options["preprocessing"] or by_default),
+        preprocessing=replace(preprocessing, long_side=preprocessing.long_side or LONG_SIDE)
+        if is_quality
+        else preprocessing,
         num_classes=classes,
         outputs=outputs,
     )
@@ -119,6 +123,7 @@ def _spec_of_measure(options: dict[str, Any]) -> VersionSpec:
         kind="metric",
         architecture=options["metric"],
         weights=str(params.expanduser()) if params else None,
+        preprocessing=Preprocessing(long_side=LONG_SIDE),
         outputs="score",
     )
 
