@@ -103,14 +103,16 @@ def _scale(competition: Competition, name: str, column: np.ndarray) -> tuple["Lo
         ratings = 100 * (rated.mos - rated.low) / (rated.high - rated.low)
         fitted = fit_logistic(column[rated.rows], ratings, model=name)
     except (CalibrationError, SelectionError) as error:
-        raise DomainError(f"{error}.", field="versions") from error
+        raise DomainError(_sentence(error), field="versions") from error
     if not fitted.converged:
-        raise DomainError(
-            f"{fitted.message.rstrip('.')}. Leave the model out, or choose the quantile calibration.",
-            field="calibration",
-        )
+        raise DomainError(_sentence(fitted.message), field="calibration")
     names = ("b1", "b2", "b3", "b4", "rmse", "explained", "n")
     return fitted, {"kind": "logistic", **{each: plain(getattr(fitted, each)) for each in names}}
+
+
+def _sentence(message: object) -> str:
+    text = str(message).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def round_select(*, round: Round, context: "JobContext") -> None:
@@ -135,7 +137,7 @@ def round_select(*, round: Round, context: "JobContext") -> None:
         context.check()
         raise
     except SelectionError as error:
-        raise DomainError(f"{error}.", field="versions") from error
+        raise DomainError(_sentence(error), field="versions") from error
     items = _items(round.competition, selection, control, context)
     with transaction.atomic():
         locked = Round.objects.select_for_update().get(pk=round.pk)
