@@ -23,6 +23,7 @@ from tests.models_zoo.quality_builders import photograph
 SHARED = Path(os.environ.get("FALSIFY_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 WEIGHTS = SHARED / "biqa_params" / "cnniqa_live.pth"
 FRAMES = SHARED / "iqa_uhd_frames"
+HEIGHT = 448  # lines
 
 
 def test_bilinear_pooling_is_the_rooted_and_normed_gram_matrix():
@@ -108,7 +109,10 @@ def test_cnniqas_export_agrees_with_eager(tmp_path):
     not (WEIGHTS.exists() and FRAMES.exists()), reason="needs ../shared/data (published weights, frames)"
 )
 def test_published_cnniqa_agrees_with_real_ratings():
-    """Its weights give DMOS, so that worse frames score higher; on upscaled H.265 frames it was never trained for."""
+    """Its weights give DMOS, so that worse frames score higher; on H.265 frames, which it was never trained for.
+
+    People saw every frame at the full height of the screen, so all are enlarged to one height.
+    """
     spec = VersionSpec(
         kind="torch",
         architecture="cnniqa",
@@ -121,11 +125,12 @@ def test_published_cnniqa_agrees_with_real_ratings():
         mos = {row["image_name"]: float(row["mos"]) for row in csv.DictReader(file)}
     scores, opinions = [], []
     with tarfile.open(FRAMES / "images.tar") as archive:
-        for member in sorted((entry for entry in archive if entry.isfile()), key=lambda entry: entry.name)[::6]:
+        for member in sorted((entry for entry in archive if entry.isfile()), key=lambda entry: entry.name)[::8]:
             content = archive.extractfile(member)
             assert content is not None
-            pixels = np.array(Image.open(io.BytesIO(content.read())).convert("RGB"))
+            frame = Image.open(io.BytesIO(content.read())).convert("RGB")
+            pixels = np.array(frame.resize((round(frame.width * HEIGHT / frame.height), HEIGHT)))
             scores.append(float(rater(pixels[None])[0]))
             opinions.append(mos[Path(member.name).stem])
     assert 0 < min(scores) < max(scores) < 110
-    assert -spearmanr(scores, opinions).statistic > 0.4
+    assert -spearmanr(scores, opinions).statistic > 0.6
