@@ -85,8 +85,8 @@ def _section(rows: list[list[str]], n: int, sizes: Sizes) -> str:
         f"{common}. CPU milliseconds an image of one thread, loading left out: the least of {TURNS} turns; ratios are "
         f"the median of those inside a turn. All ways give the same scores, to {TOLERANCE:g} of the largest.\n\n"
         f"{markdown_table(header, rows)}\n\n"
-        "On a CPU small images gain from sharing a batch, while a photograph fills the caches alone: photographs run one"
-        " at a time, on as many threads as there are cores. On a device up to 64 images of one size run together.\n"
+        "On a CPU small images gain from sharing a batch, while a photograph fills the caches alone: photographs run "
+        "one by one, on as many threads as there are cores. On a device up to 64 images of one size run together.\n"
     )
 
 
