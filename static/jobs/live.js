@@ -12,6 +12,7 @@ const ADDRESS = document.getElementById("live-script")?.dataset.live ?? "/jobs/l
 let source = null;
 let timer = null;
 let followed = "";
+let leaving = false;
 
 const shown = (id) => document.querySelectorAll(`[data-job="${CSS.escape(id)}"]`);
 const alive = () => [...document.querySelectorAll("[data-job]:not([data-job-over])")];
@@ -40,6 +41,11 @@ function draw(element, job) {
   }
 }
 
+/** Show the page anew, unless its reader is on the way to another one: a reload would call that off. */
+function reload() {
+  if (!leaving) window.location.reload();
+}
+
 function update(job) {
   const elements = shown(job.id);
   if (!elements.length && wantsList()) document.body.dispatchEvent(new CustomEvent("falsify:jobs-changed"));
@@ -50,7 +56,7 @@ function update(job) {
     if (!job.ended) return;
     element.setAttribute("data-job-over", "");
     element.dispatchEvent(new CustomEvent("falsify:job-ended", { bubbles: true, detail: job }));
-    if (element.closest("[data-job-reload]")) window.location.reload();
+    if (element.closest("[data-job-reload]")) reload();
     else if (wantsList()) document.body.dispatchEvent(new CustomEvent("falsify:jobs-changed"));
   });
 }
@@ -104,6 +110,13 @@ async function follow() {
 const key = () => `${wantsList()}|${alive().map((element) => element.dataset.job).sort().join()}`;
 
 document.addEventListener("htmx:load", () => { if (key() !== followed) follow(); });
+window.addEventListener("beforeunload", () => {
+  leaving = true;
+  setTimeout(() => { leaving = false; }, RETRY_MS); // a download leaves the page where it is
+});
 window.addEventListener("pagehide", () => source?.close());
-window.addEventListener("pageshow", (event) => { if (event.persisted) follow(); });
+window.addEventListener("pageshow", (event) => {
+  leaving = false;
+  if (event.persisted) follow();
+});
 follow();
