@@ -28,6 +28,7 @@ INSTALLED_APPS = [
     "corpora",
     "models_zoo",
     "labeling",
+    "training",
     "competition",
     "unfold",
     "unfold.contrib.filters",

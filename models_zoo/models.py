@@ -74,6 +74,15 @@ class VersionKind(models.TextChoices):
     EXPORT = "export", "torch.export program"
     PREDICTIONS = "predictions", "Predictions file for one corpus"
     METRIC = "metric", "Registered quality measure"
+    ENSEMBLE = "ensemble", "Ensemble: a weighted mean of other versions' scores"
+
+
+class Purpose(models.TextChoices):
+    """What a version was made for; lists and choices show those made for use."""
+
+    USE = "use", "Made for use"
+    VARIANT = "variant", "Pruned variant for troubleshooting"
+    ENSEMBLE = "ensemble", "Ensemble of variants for troubleshooting"
 
 
 class VersionState(models.TextChoices):
@@ -97,6 +106,7 @@ class Version(models.Model):
     model = models.ForeignKey(Model, models.PROTECT, related_name="versions")
     label = models.CharField(max_length=60, help_text='Such as "v1" or "epoch 90"')
     kind = models.CharField(max_length=12, choices=VersionKind)
+    purpose = models.CharField(max_length=10, choices=Purpose, default=Purpose.USE)
     architecture = models.CharField(
         max_length=120, blank=True, help_text="Registry name: of a network for kind torch, of a measure for kind metric"
     )
