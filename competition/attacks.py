@@ -19,9 +19,10 @@ from models_zoo.models import Scores, Version
 from models_zoo.reading import oriented
 
 if TYPE_CHECKING:
-    from competition.selection.calibration import Logistic, QuantileMap
+    from competition.selection.calibration import QuantileMap
     from competition.selection.gmad import Selection
     from jobs.context import JobContext
+    from labeling.psychometrics.logistic import Logistic
 
 LEVELS = 6
 HALF_WIDTH = 9.0  # as in the study
@@ -63,9 +64,10 @@ def attacks_find(
     Raises:
         DomainError: one of them scores everything alike.
     """
-    from competition.selection.calibration import Calibrated, CalibrationError
+    from competition.selection.calibration import Calibrated
     from competition.selection.columns import SelectionError
     from competition.selection.gmad import select
+    from labeling.psychometrics.logistic import CalibrationError
 
     names = [str(version) for version in pair]
     columns = [oriented(each) for each in scores]
@@ -90,7 +92,8 @@ def _scales(
     corpus: Corpus, names: Sequence[str], columns: Sequence[np.ndarray]
 ) -> tuple[Sequence["Logistic | QuantileMap"], str]:
     """One kind of scale for both: logistic where the corpus has opinion scores that both can be fitted to."""
-    from competition.selection.calibration import CalibrationError, fit_logistic, quantile_map
+    from competition.selection.calibration import quantile_map
+    from labeling.psychometrics.logistic import CalibrationError, fit_logistic
 
     quantiles = [quantile_map(column, model=name) for name, column in zip(names, columns, strict=True)]
     if not corpus.n_rated:

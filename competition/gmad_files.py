@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from competition.selection.calibration import SCALE, CalibrationError, Logistic, fit_logistic
 from corpora.tables import (
     FileError,
     examples,
@@ -27,6 +26,7 @@ from corpora.tables import (
     read_table,
     require_columns,
 )
+from labeling.psychometrics.logistic import SCALE, CalibrationError, Logistic, fit_logistic
 
 PAIR_COLUMNS = {
     "attacker": pa.string(),

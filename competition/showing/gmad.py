@@ -281,7 +281,7 @@ def _raw(scores: Scores | None, rows: Sequence[int]) -> list[float | None]:
 
 def _calibrated(entrant: Entrant, raw: Sequence[float | None], described: Mapping[str, Any]) -> list[float] | None:
     """Raw scores on the common scale, from the logistic that the round recorded."""
-    from competition.selection.calibration import Logistic
+    from labeling.psychometrics.logistic import Logistic
 
     facts = described.get(str(entrant.pk), {}).get("calibration", {})
     known = [value for value in raw if value is not None]

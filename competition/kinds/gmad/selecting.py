@@ -22,9 +22,10 @@ from models_zoo.models import Scores
 from models_zoo.reading import oriented
 
 if TYPE_CHECKING:
-    from competition.selection.calibration import Calibrated, Logistic, QuantileMap
+    from competition.selection.calibration import Calibrated, QuantileMap
     from competition.selection.gmad import ControlPairs, Selection
     from jobs.context import JobContext
+    from labeling.psychometrics.logistic import Logistic
 
 ITEMS_AT_ONCE = 100
 SHORTAGE_LENGTH = 300
@@ -92,8 +93,9 @@ def field_read(competition: Competition) -> Field:
 
 def _scale(competition: Competition, name: str, column: np.ndarray) -> tuple["Logistic | QuantileMap", dict[str, Any]]:
     """The entrant's map to 0 … 100 and what is recorded of it."""
-    from competition.selection.calibration import CalibrationError, fit_logistic, quantile_map
+    from competition.selection.calibration import quantile_map
     from competition.selection.columns import SelectionError
+    from labeling.psychometrics.logistic import CalibrationError, fit_logistic
 
     options: GmadOptions = GMAD.options(competition)
     try:

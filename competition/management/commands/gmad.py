@@ -14,9 +14,9 @@ from corpora.tables import FileError, write_table
 
 if TYPE_CHECKING:
     from competition.ranking.gmad import GmadStanding
-    from competition.selection.calibration import Logistic
     from competition.selection.columns import Column
     from competition.selection.gmad import Selection
+    from labeling.psychometrics.logistic import Logistic
 
 MOST_MISSING = 10  # lines that the terminal lists
 QUANTILES = "quantiles"
