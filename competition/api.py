@@ -16,12 +16,12 @@ from rest_framework.response import Response
 
 from accounts.errors import DomainError
 from accounts.models import User
+from accounts.option_fields import option_schema
 from accounts.permissions import require_researcher
 from competition import attacks, exploring, exports, planning, services
 from competition.forms import versions_visible
 from competition.kinds import KINDS
 from competition.models import Competition, Duel, Entrant, Exhibit, ExhibitRole, Kind, Round, Snapshot, Standing
-from competition.option_fields import option_schema
 from competition.showing import SHOWS
 from corpora.models import Corpus, Taxonomy
 from models_zoo.models import Version

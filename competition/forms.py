@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.db.models import QuerySet
 
+from accounts.option_fields import option_fields
 from competition import planning, services
 from competition.kinds import KINDS
 from competition.kinds.base import Kind
 from competition.models import Competition, Entrant
-from competition.option_fields import option_fields
 from corpora.models import Corpus, Taxonomy
 from models_zoo.models import Version
 

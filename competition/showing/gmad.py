@@ -7,11 +7,11 @@ from typing import Any
 from django.db.models import F, Q, QuerySet
 from django.urls import reverse
 
+from accounts.option_fields import shown_options
 from competition import attacks, charts, exploring, reading
 from competition.forms import AttackFilterForm, AttackGalleryForm
 from competition.kinds.gmad import GMAD, GmadOptions, preference_of
 from competition.models import Competition, Entrant, Exhibit, ExhibitRole, Round, RoundState, Snapshot, Standing
-from competition.option_fields import shown_options
 from competition.showing.base import RELATED, Show
 from corpora.models import Corpus
 from labeling.models import Judgement, JudgementKind

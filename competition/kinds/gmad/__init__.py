@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from accounts.option_fields import TITLES
 from competition.kinds.base import Evidence, Kind, Measure, Options
 from competition.models import Competition, Exhibit, ExhibitRole, Round
 from competition.planning import Plan, Problem
@@ -54,7 +55,10 @@ class GmadOptions(Options):
         True, title="Keep sources apart", description="Never pair two versions of one source picture"
     )
     protocol: Literal["compare", "forced", "ccr"] = Field(
-        "compare", title="Protocol", description="How people compare the two images"
+        "compare",
+        title="Protocol",
+        description="How people compare the two images",
+        json_schema_extra={TITLES: {name: PROTOCOLS[name].title for name in ("compare", "forced", "ccr")}},
     )
     solver: Literal["exact", "published"] = Field(
         "exact",
