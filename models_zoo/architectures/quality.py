@@ -59,6 +59,27 @@ def unique_small(widths: tuple[int, ...] = (16, 32, 64, 64)) -> "nn.Module":
 
 @register_architecture(
     ArchitectureCard(
+        name="unique_squeezenet",
+        family="unique",
+        summary="Quality and its uncertainty: the first fires of SqueezeNet 1.0, bilinear pooling, one linear layer",
+        licence="this project's; backbone BSD-3-Clause (torchvision)",
+        source=UNIQUE_SOURCE,
+        num_classes=None,
+        options={"modules": 8},
+        task="quality",
+        min_side=32,
+        higher_is_better=True,
+    )
+)
+def unique_squeezenet(modules: int = 8) -> "nn.Module":
+    from models_zoo.architectures.unique import Unique, squeezenet_backbone
+
+    backbone, n_features = squeezenet_backbone(modules)
+    return Unique(backbone, n_features=n_features)
+
+
+@register_architecture(
+    ArchitectureCard(
         name="cnniqa",
         family="cnniqa",
         summary="One convolution over grey 32 x 32 patches, largest and smallest response, two hidden layers",

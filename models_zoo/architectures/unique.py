@@ -49,6 +49,24 @@ def resnet_backbone(depth: int) -> tuple[nn.Module, int]:
     return backbone, 512
 
 
+def squeezenet_backbone(modules: int) -> tuple[nn.Module, int]:
+    """The first `modules` modules of torchvision's SqueezeNet 1.0 features (5: to fire 3, 8: to fire 5, 13: all of
+    them), under torchvision's names; and the number of its features.
+
+    Raises ValueError for a module that gives no features: pooling, or the first convolution.
+    """
+    from torchvision.models import squeezenet1_0
+    from torchvision.models.squeezenet import Fire
+
+    features = squeezenet1_0(weights=None).features
+    if not 0 < modules <= len(features) or not isinstance(features[modules - 1], Fire):
+        ends = [at + 1 for at, module in enumerate(features) if isinstance(module, Fire)]
+        raise ValueError(f"the SqueezeNet backbone cannot end after module {modules}: choose from {ends}")
+    last = features[modules - 1]
+    assert isinstance(last, Fire)
+    return features[:modules], last.expand1x1.out_channels + last.expand3x3.out_channels
+
+
 def small_backbone(widths: tuple[int, ...]) -> tuple[nn.Module, int]:
     """3x3 convolutions of stride 2 with batch norm and ReLU, one per width; and the last width."""
     if not widths:

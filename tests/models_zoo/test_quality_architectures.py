@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from models_zoo.adapters.rater import load_rater
 from models_zoo.adapters.spec import Preprocessing, VersionSpec
-from models_zoo.architectures import architecture_card, build
+from models_zoo.architectures import UnknownArchitecture, architecture_card, build
 from models_zoo.architectures.cnniqa import cut, normalised
 from models_zoo.architectures.unique import bilinear_pool
 from tests.models_zoo.quality_builders import photograph
@@ -39,7 +39,7 @@ def test_bilinear_pooling_is_the_rooted_and_normed_gram_matrix():
         assert found == pytest.approx(np.array(rooted) / length)
 
 
-@pytest.mark.parametrize("name", ["unique_small", "unique_resnet18"])
+@pytest.mark.parametrize("name", ["unique_small", "unique_resnet18", "unique_squeezenet"])
 def test_unique_gives_a_score_and_a_positive_deviation_at_any_size(name):
     torch.manual_seed(0)
     network = build(name)
@@ -61,6 +61,18 @@ def test_unique_takes_torchvisions_backbone_weights():
         key: value.shape for key, value in state.items()
     }
     assert own["fc.weight"].shape == (2, 512 * 512)
+
+
+def test_unique_takes_the_first_fires_of_torchvisions_squeezenet():
+    from torchvision.models import squeezenet1_0
+
+    published = squeezenet1_0().features.state_dict()
+    own = build("unique_squeezenet", modules=5).state_dict()
+    backbone = {key.removeprefix("backbone."): value.shape for key, value in own.items() if "backbone." in key}
+    assert backbone == {key: published[key].shape for key in backbone}
+    assert own["fc.weight"].shape == (2, 128 * 128)
+    with pytest.raises(UnknownArchitecture, match=r"cannot end after module 7: choose from \[4, 5, 6, 8"):
+        build("unique_squeezenet", modules=7)
 
 
 def test_patches_are_cut_row_by_row_and_the_rest_is_left_over():
