@@ -26,7 +26,7 @@ COMMON_SETTINGS = ("duplicate_distance", "control_size", "overlap", "judgement_b
 
 def versions_visible(user: "User") -> QuerySet[Version]:
     """Versions that this person may enter, grouped by model."""
-    return Version.objects.visible_to(user).for_lists().order_by("model__name", "id")
+    return Version.objects.visible_to(user).for_use().for_lists().order_by("model__name", "id")
 
 
 class VersionChoices(forms.ModelMultipleChoiceField):

@@ -49,7 +49,7 @@ def _research(user: User) -> dict[str, Any]:
             "competitions": visible.count(),
             "corpora": Corpus.objects.visible_to(user).count(),
             "models": models.count(),
-            "versions": Version.objects.filter(model__in=models, state="verified").count(),
+            "versions": Version.objects.for_use().verified().filter(model__in=models).count(),
             "campaigns": Campaign.objects.visible_to(user).count(),
         },
     }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from competition.models import Competition
 from corpora.models import Corpus, CorpusState, Taxonomy
 from models_zoo.models import Scores, ScoresState, Version, VersionKind, VersionState
+from models_zoo.reading import passes_of
 
 if TYPE_CHECKING:
     from competition.kinds import Kind
@@ -135,7 +136,9 @@ def _scored(plan: Plan) -> dict[int, Scores]:
 
 
 def _scoring_seconds(unscored: Sequence[Version], n_rows: int) -> float | None:
-    measured = [0.0 if version.kind == VersionKind.PREDICTIONS else version.milliseconds for version in unscored]
+    measured = [
+        0.0 if version.kind == VersionKind.PREDICTIONS else version.milliseconds for version in passes_of(unscored)
+    ]
     if any(milliseconds is None for milliseconds in measured):
         return None
     return sum(milliseconds for milliseconds in measured if milliseconds) * n_rows / 1000

@@ -20,7 +20,7 @@ from corpora.models import Corpus, Taxonomy
 from jobs.api import JobSerializer
 from models_zoo import services
 from models_zoo.export import prediction_lines
-from models_zoo.models import Model, Outputs, Scores, Version, VersionKind
+from models_zoo.models import ADDED_KINDS, Model, Outputs, Scores, Version, VersionKind
 from models_zoo.presets import PRESETS, PRESETS_BY_KEY
 
 
@@ -64,9 +64,9 @@ class VersionSerializer(serializers.ModelSerializer[Version]):
     class Meta:
         model = Version
         fields = [
-            "id", "name", "model", "label", "kind", "architecture", "arch_kwargs", "preprocessing", "outputs", "corpus",
-            "parents", "state", "refusal", "notes", "sha256", "size_bytes", "parameters", "macs", "milliseconds",
-            "megabytes", "created_by", "created_at", "verified_at",
+            "id", "name", "model", "label", "kind", "purpose", "architecture", "arch_kwargs", "preprocessing",
+            "outputs", "corpus", "parents", "state", "refusal", "notes", "sha256", "size_bytes", "parameters", "macs",
+            "milliseconds", "megabytes", "created_by", "created_at", "verified_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -79,7 +79,7 @@ class VersionAddSerializer(serializers.Serializer[Version]):
 
     model = serializers.PrimaryKeyRelatedField(queryset=Model.objects.all())
     label = serializers.CharField(max_length=60)  # type: ignore[assignment]  # hides the field's own, unused label
-    kind = serializers.ChoiceField(choices=VersionKind.choices)
+    kind = serializers.ChoiceField(choices=ADDED_KINDS)
     file = serializers.FileField(required=False, allow_empty_file=True)
     path = serializers.CharField(required=False, help_text="Instead of file: a path on the server")
     architecture = serializers.CharField(required=False, default="", allow_blank=True)
@@ -167,7 +167,7 @@ class VersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
     """Versions: immutable; added, checked by a worker, scored."""
 
     serializer_class = VersionSerializer
-    filterset_fields = ["model", "state", "kind", "architecture"]
+    filterset_fields = ["model", "state", "kind", "purpose", "architecture"]
     queryset = Version.objects.none()
 
     def get_queryset(self) -> QuerySet[Version]:

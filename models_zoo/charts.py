@@ -170,7 +170,7 @@ def _facts(version: Version) -> dict[str, str]:
 
 def input_steps(version: Version) -> list[tuple[str, str]]:
     """What happens to an image before the version sees it, as (what, how); a measure does the rest itself."""
-    if version.kind == VersionKind.PREDICTIONS:
+    if version.kind in {VersionKind.PREDICTIONS, VersionKind.ENSEMBLE}:
         return []
     steps = describe(Preprocessing.from_dict(version.preprocessing))
     return [step for step in steps if step[0] == "Limit"] if version.kind == VersionKind.METRIC else steps

@@ -15,7 +15,7 @@ from corpora.locations import import_roots, require_location
 from corpora.models import Corpus, CorpusState, Taxonomy
 from models_zoo.adapters.spec import Preprocessing, VersionRefused
 from models_zoo.metrics import MetricCard, list_metrics
-from models_zoo.models import Model, Outputs, Scores, Task, Version, VersionKind
+from models_zoo.models import ADDED_KINDS, Model, Outputs, Purpose, Scores, Task, Version, VersionKind
 from models_zoo.presets import PRESETS_BY_KEY, presets_for
 
 CUSTOM = "custom"
@@ -247,7 +247,7 @@ class VersionForm(PreprocessingForm):
     """A new version: a file and what it takes to run it. Fields that the chosen kind does not need are ignored."""
 
     label = forms.CharField(max_length=60, help_text='Such as "v1" or "epoch 90"; a version never changes')
-    kind = forms.ChoiceField(choices=VersionKind.choices, label="What it is")
+    kind = forms.ChoiceField(choices=ADDED_KINDS, label="What it is")
     measure = forms.ChoiceField(required=False, label="Measure")
     file = forms.FileField(
         required=False,
@@ -304,13 +304,13 @@ class VersionForm(PreprocessingForm):
         if task == Task.QUALITY:
             self.fields["measure"].choices = [("", "Choose one"), *_measure_choices()]  # type: ignore[attr-defined]
         else:
-            kinds = [choice for choice in VersionKind.choices if choice[0] != VersionKind.METRIC]
+            kinds = [choice for choice in ADDED_KINDS if choice[0] != VersionKind.METRIC]
             self.fields["kind"].choices = kinds  # type: ignore[attr-defined]
         self.fields["architecture"].widget.attrs["hx-vals"] = json.dumps({"task": task})
         self.fields["corpus"].queryset = (  # type: ignore[attr-defined]
             Corpus.objects.visible_to(user).filter(state=CorpusState.READY).order_by("name")
         )
-        self.fields["parents"].queryset = Version.objects.visible_to(user).select_related("model")  # type: ignore[attr-defined]
+        self.fields["parents"].queryset = Version.objects.visible_to(user).for_use().select_related("model")  # type: ignore[attr-defined]
         roots = import_roots(user)
         if roots is not None:
             self.fields["path"].help_text = f"Under {' or '.join(map(str, roots))}"
@@ -387,7 +387,9 @@ class PictureForm(forms.Form):
     def __init__(self, *args: Any, user: User, version: Version, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         alike = Version.objects.visible_to(user).verified().for_task(version.model.task)
-        others = alike.exclude(kind=VersionKind.PREDICTIONS).exclude(pk=version.pk)
+        others = (
+            alike.for_use().exclude(kind__in=[VersionKind.PREDICTIONS, VersionKind.ENSEMBLE]).exclude(pk=version.pk)
+        )
         self.fields["beside"].queryset = others.select_related("model")  # type: ignore[attr-defined]
 
 
@@ -397,8 +399,10 @@ class CompareForm(forms.Form):
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        named = [value for field in ("first", "second") if (value := str(self.data.get(field, ""))).isdecimal()]
+        offered = Version.objects.visible_to(user).filter(Q(purpose=Purpose.USE) | Q(pk__in=named)).for_lists()
         for field in ("first", "second"):
-            self.fields[field].queryset = Version.objects.visible_to(user).for_lists()  # type: ignore[attr-defined]
+            self.fields[field].queryset = offered  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         said = super().clean() or {}

@@ -77,6 +77,10 @@ class VersionKind(models.TextChoices):
     ENSEMBLE = "ensemble", "Ensemble: a weighted mean of other versions' scores"
 
 
+ADDED_KINDS = [choice for choice in VersionKind.choices if choice[0] != VersionKind.ENSEMBLE]
+"""Kinds that people add; ensembles are made of versions that are there."""
+
+
 class Purpose(models.TextChoices):
     """What a version was made for; lists and choices show those made for use."""
 
@@ -148,6 +152,11 @@ class Version(models.Model):
     @property
     def path(self) -> Path:
         return Path(settings.VAR_DIR) / self.file
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is something to run: a network or a measure."""
+        return self.kind not in {VersionKind.PREDICTIONS, VersionKind.ENSEMBLE}
 
 
 class ScoresState(models.TextChoices):

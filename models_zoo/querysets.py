@@ -31,22 +31,23 @@ class ModelQuerySet(SharedQuerySet):
         return self.select_related("taxonomy", "created_by").defer(*HEAVY)
 
     def with_summary(self, corpus: "Corpus | None" = None) -> Self:
-        """Adds what a list shows of each model.
+        """Adds what a list shows of each model; variants and ensembles made for troubleshooting are left out.
 
         ``n_versions``, ``n_verified``; ``parameters``, ``macs``, ``milliseconds`` of its newest verified version; and
         ``best_accuracy`` and ``best_srcc`` of any of its versions on ``corpus`` (empty without one).
         """
-        versions = apps.get_model("models_zoo.Version").objects.filter(model=OuterRef("pk"))
+        versions = apps.get_model("models_zoo.Version").objects.filter(model=OuterRef("pk"), purpose="use")
         newest = versions.filter(state="verified").order_by("-id")
+        for_use = Q(versions__purpose="use")
         rows = self.annotate(
-            n_versions=Count("versions", distinct=True),
-            n_verified=Count("versions", filter=Q(versions__state="verified"), distinct=True),
+            n_versions=Count("versions", filter=for_use, distinct=True),
+            n_verified=Count("versions", filter=for_use & Q(versions__state="verified"), distinct=True),
             **{column: Subquery(newest.values(column)[:1]) for column in SUMMARY_COLUMNS},
         )
         if corpus is None:
             nothing = models.Value(None, output_field=models.FloatField(null=True))
             return rows.annotate(best_accuracy=nothing, best_srcc=nothing)
-        on_corpus = Q(versions__scores__corpus=corpus, versions__scores__state="complete")
+        on_corpus = for_use & Q(versions__scores__corpus=corpus, versions__scores__state="complete")
         return rows.annotate(
             best_accuracy=Max("versions__scores__accuracy", filter=on_corpus),
             best_srcc=Max("versions__scores__srcc", filter=on_corpus),
@@ -74,6 +75,10 @@ class VersionQuerySet(models.QuerySet[Any]):
     def verified(self) -> Self:
         """Those that may score and compete."""
         return self.filter(state="verified")
+
+    def for_use(self) -> Self:
+        """Those that people look for: no variants and ensembles made for troubleshooting."""
+        return self.filter(purpose="use")
 
     def named(self, name: str) -> Self:
         """Versions that ``name`` means: an id, or "model label" as it is shown."""

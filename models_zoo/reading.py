@@ -1,6 +1,7 @@
 """What upper rooms read of versions and scores: numpy and plain data, no torch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,10 +16,12 @@ def version_spec(version: Version) -> VersionSpec:
     """What the engine needs to know of a version; its file's hash is checked at every load.
 
     Raises:
-        DomainError: for a predictions version, which is no network.
+        DomainError: for a predictions version and an ensemble, which are no networks.
     """
     if version.kind == VersionKind.PREDICTIONS:
         raise DomainError(f'"{version}" is a predictions file: it holds nothing to run.')
+    if version.kind == VersionKind.ENSEMBLE:
+        raise DomainError(f'"{version}" is an ensemble: it runs no network of its own, choose one of its members.')
     taxonomy = version.model.taxonomy
     return VersionSpec.from_dict(
         {
@@ -78,6 +81,36 @@ def _complete_store(scores: Scores) -> ScoreStore:
     if scores.state != ScoresState.COMPLETE:
         raise DomainError(f'corpus "{scores.corpus}" has no complete scores of "{scores.version}": run "score" first.')
     return ScoreStore.open(scores.directory)
+
+
+@dataclass(frozen=True)
+class EnsembleMember:
+    """A version's share of an ensemble; ``scale``: the four numbers of its calibration, None: scores as they are."""
+
+    version: Version
+    weight: float
+    scale: tuple[float, float, float, float] | None
+
+
+def ensemble_members(version: Version) -> list[EnsembleMember]:
+    """The members of an ensemble in their order, with ``model__taxonomy``; none for other kinds."""
+    if version.kind != VersionKind.ENSEMBLE:
+        return []
+    said = version.arch_kwargs["members"]
+    found = Version.objects.select_related("model__taxonomy").in_bulk([line["version"] for line in said])
+    return [
+        EnsembleMember(found[line["version"]], line["weight"], tuple(line["scale"]) if line["scale"] else None)
+        for line in said
+    ]
+
+
+def passes_of(versions: Sequence[Version]) -> list[Version]:
+    """The versions that have to be run so that all of these have scores: ensembles give way to their members."""
+    found: dict[int, Version] = {}
+    for version in versions:
+        for each in [member.version for member in ensemble_members(version)] or [version]:
+            found.setdefault(each.pk, each)
+    return list(found.values())
 
 
 def label_space(versions: Sequence[Version]) -> dict[Taxonomy | None, list[Version]]:

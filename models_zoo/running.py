@@ -22,7 +22,7 @@ from corpora.models import Corpus, CorpusState
 from corpora.reading import manifest_of, opinions_of, reference_rows, row_source
 from models_zoo.engine.scores import ScoreStore
 from models_zoo.models import Scores, ScoresState, Task, Version, VersionKind, VersionState
-from models_zoo.reading import class_names, version_spec
+from models_zoo.reading import class_names, ensemble_members, passes_of, version_spec
 from models_zoo.summaries import REASONS_KEPT, opinion_summarise, quality_summarise, scale_words, scores_summarise
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def version_verify(*, version: Version) -> Version:
     if version.state != VersionState.CHECKING:
         return version
     try:
-        found = _predictions_verify(version) if version.kind == VersionKind.PREDICTIONS else _network_verify(version)
+        found = _VERIFY.get(VersionKind(version.kind), _network_verify)(version)
     except (ValueError, DomainError) as error:
         version_refuse(version=version, reason=_reason(version, error))
     else:
@@ -205,11 +205,29 @@ def _network_verify(version: Version) -> dict[str, Any]:
     }
 
 
+def _ensemble_verify(version: Version) -> dict[str, Any]:
+    """What its members take together.
+
+    Raises:
+        DomainError: naming a member that is not verified.
+    """
+    members = [member.version for member in ensemble_members(version)]
+    for member in members:
+        if member.state != VersionState.VERIFIED:
+            raise DomainError(f'its member "{member}" is {member.get_state_display().lower()}')
+    measured = {name: [getattr(member, name) for member in members] for name in ("parameters", "macs", "milliseconds")}
+    return {name: None if None in values else sum(values) for name, values in measured.items()}
+
+
+_VERIFY = {VersionKind.PREDICTIONS: _predictions_verify, VersionKind.ENSEMBLE: _ensemble_verify}
+
+
 def scores_ensure(*, versions: Sequence[Version], corpus: Corpus, context: "JobContext") -> list[Scores]:
     """Score what is not scored yet; runs inside a job, goes on where an earlier attempt stopped.
 
-    Classifiers that prepare images alike share one decode, quality versions all do. Finished shards survive a kill; the
-    columns are the same bytes however often the work was interrupted.
+    An ensemble is mixed from its members' columns, which are scored first where they are not: it costs no pass of its
+    own. Classifiers that prepare images alike share one decode, quality versions all do. Finished shards survive a
+    kill; the columns are the same bytes however often the work was interrupted.
 
     Returns:
         Complete scores, in the order of ``versions`` (which need ``model__taxonomy``).
@@ -218,18 +236,46 @@ def scores_ensure(*, versions: Sequence[Version], corpus: Corpus, context: "JobC
         DomainError: as ``scores_require``; and when a file of a version was changed since it was added.
     """
     scores_require(versions=versions, corpus=corpus)
-    for version in versions:
+    ensembles = [version for version in versions if version.kind == VersionKind.ENSEMBLE]
+    networks = passes_of(versions)
+    scores_require(versions=networks, corpus=corpus)
+    for version in {version.pk: version for version in [*networks, *ensembles]}.values():
         Scores.objects.get_or_create(version=version, corpus=corpus)
     _directory(versions[0], corpus).parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        for version in sorted(versions, key=lambda version: version.pk):
-            stack.enter_context(_held(_directory(version, corpus).with_suffix(".lock"), context))
-        lacking = [version for version in versions if not _is_scored(version, corpus)]
+    with _alone(networks, corpus, context):
+        lacking = [version for version in networks if not _is_scored(version, corpus)]
         if lacking:
             _score(lacking, corpus, context)
+    with _alone(ensembles, corpus, context):
+        for number, version in enumerate(ensembles, start=1):
+            context.report(done=number, total=len(ensembles), unit="ensembles", message="Mixing the ensembles")
+            if not _is_scored(version, corpus):
+                _mix(version, corpus)
     found = Scores.objects.filter(version__in=versions, corpus=corpus).select_related("corpus", "version__model")
     rows = {row.version_id: row for row in found}
     return [rows[version.pk] for version in versions]
+
+
+@contextmanager
+def _alone(versions: Sequence[Version], corpus: Corpus, context: "JobContext") -> Iterator[None]:
+    """Hold the stores of all these versions, taken in the order of their numbers."""
+    with ExitStack() as stack:
+        for version in sorted(versions, key=lambda version: version.pk):
+            stack.enter_context(_held(_directory(version, corpus).with_suffix(".lock"), context))
+        yield
+
+
+def _mix(version: Version, corpus: Corpus) -> None:
+    """Mix an ensemble's columns from those of its members, which are complete."""
+    from models_zoo.engine.ensembles import Member, mix
+
+    members = [
+        Member(ScoreStore.open(_directory(each.version, corpus)), each.weight, each.scale)
+        for each in ensemble_members(version)
+    ]
+    sign = 1 if version.model.higher_is_better else -1
+    store = mix(members, _directory(version, corpus), sign=sign)
+    scores_complete(version=version, corpus=corpus, has_confidence=store.header.has_confidence)
 
 
 def _score(versions: Sequence[Version], corpus: Corpus, context: "JobContext") -> None:

@@ -26,7 +26,8 @@ from jobs.models import Job
 from jobs.services import job_enqueue
 from models_zoo.adapters.spec import LONG_SIDE, Preprocessing, VersionRefused, VersionSpec
 from models_zoo.architectures import UnknownArchitecture, architecture_card
-from models_zoo.models import Model, Outputs, Task, Version, VersionKind, VersionState
+from models_zoo.engine.ensembles import EnsembleError, check_members
+from models_zoo.models import Model, Outputs, Purpose, Task, Version, VersionKind, VersionState
 from models_zoo.reading import label_space
 from models_zoo.running import picture_try, scores_ensure, scores_require, version_refuse, version_verify
 from models_zoo.storage import StoredFile, file_discard_unused, file_store
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from accounts.models import User
 
 __all__ = [
+    "ensemble_add",
     "label_space_require",
     "model_create",
     "model_update",
@@ -146,6 +148,7 @@ def version_add(
     outputs: Outputs | str = Outputs.LOGITS,
     corpus: Corpus | None = None,
     parents: Sequence[Version] = (),
+    purpose: Purpose | str = Purpose.USE,
 ) -> Version:
     """Enter a set of weights (or predictions) and have a worker check it (job ``models_zoo.verify``).
 
@@ -158,19 +161,15 @@ def version_add(
         preprocessing: how an image becomes the input; a dict has the fields of ``Preprocessing``.
         corpus: kind predictions: the corpus that the file speaks about.
         parents: versions that this one was made from.
+        purpose: what it was made for; lists and choices show those for use.
 
     Raises:
         Denied: for people who may not edit the model, or not see the corpus or a parent.
         DomainError: for a taken label, a file of the wrong type or size, an unknown architecture, bad preprocessing.
     """
-    require_edit(by, model, action="add versions to")
-    label = " ".join(label.split())
-    if not label:
-        raise DomainError('The version has no label: give one, such as "v1".', field="label")
-    if model.versions.filter(label=label).exists():
-        raise _label_taken(model, label)
-    for parent in parents:
-        require_view(by, parent.model)
+    label = _version_begin(model, label, by, parents)
+    if kind == VersionKind.ENSEMBLE:
+        raise DomainError("An ensemble is made of versions of the zoo, not added from a file.", field="kind")
     if kind == VersionKind.PREDICTIONS:
         corpus = _predicted_corpus(corpus, by)
         description: dict[str, Any] = {"corpus": corpus}
@@ -178,6 +177,7 @@ def version_add(
         description = _description(model, kind, architecture, arch_kwargs or {}, preprocessing, outputs, bool(file))
     if file is None and kind != VersionKind.METRIC:
         raise DomainError("A version needs a file: choose one.", field="file")
+    description["purpose"] = Purpose(purpose)
     stored = StoredFile("", "", 0, "") if file is None else file_store(file, kind=kind)
     try:
         version = _version_insert(model, label, kind, by, stored, description, parents)
@@ -186,6 +186,92 @@ def version_add(
         raise _label_taken(model, label) from None
     logger.info("version_added", version=version.pk, model=model.pk, kind=str(kind), sha256=stored.sha256, by=by.pk)
     return version
+
+
+def ensemble_add(
+    *,
+    model: Model,
+    label: str,
+    by: "User",
+    members: Sequence[tuple[Version, float, Sequence[float] | None]],
+    parents: Sequence[Version] = (),
+    purpose: Purpose | str = Purpose.ENSEMBLE,
+) -> Version:
+    """Enter an ensemble: its scores are mixed from those of its members, without a pass of its own.
+
+    Args:
+        members: (version, weight, scale): verified versions of the model's task that run or say something themselves;
+            the weights sum to 1. scale: (b1, b2, b3, b4) of the logistic that maps the version's oriented scores to a
+            common scale (gMAD, CVPR 2016), for all members or for none.
+        parents: versions that it was made from beside its members.
+
+    Returns:
+        The version, verified at once: there is nothing to run.
+
+    Raises:
+        Denied: for people who may not edit the model, or not see a member.
+        DomainError: for a taken label, or members that cannot be mixed.
+    """
+    label = _version_begin(model, label, by, [*parents, *(version for version, _, _ in members)])
+    weights = [float(weight) for _, weight, _ in members]
+    scales = [None if scale is None else tuple(float(number) for number in scale) for _, _, scale in members]
+    try:
+        check_members(weights, scales)  # type: ignore[arg-type]  # how many numbers a scale has is checked there
+    except EnsembleError as error:
+        raise DomainError(f'Ensemble "{label}": {error}.', field="members") from error
+    versions = [version for version, _, _ in members]
+    _require_members(model, versions, has_scales=scales[0] is not None)
+    said = [
+        {"version": version.pk, "weight": weight, "scale": None if scale is None else list(scale)}
+        for version, weight, scale in zip(versions, weights, scales, strict=True)
+    ]
+    try:
+        with transaction.atomic():
+            made: Version = Version.objects.create(
+                model=model,
+                label=label,
+                kind=VersionKind.ENSEMBLE,
+                purpose=Purpose(purpose),
+                arch_kwargs={"members": said},
+                outputs=Outputs.SCORE if model.task == Task.QUALITY else Outputs.PROBABILITIES,
+                created_by=by,
+            )
+            made.parents.set({each.pk for each in [*parents, *versions]})
+    except IntegrityError:
+        raise _label_taken(model, label) from None
+    logger.info("ensemble_added", version=made.pk, model=model.pk, members=[each["version"] for each in said], by=by.pk)
+    return version_verify(version=made)
+
+
+def _version_begin(model: Model, label: str, by: "User", parents: Sequence[Version]) -> str:
+    """What every new version has to pass; returns its label without spaces too many."""
+    require_edit(by, model, action="add versions to")
+    label = " ".join(label.split())
+    if not label:
+        raise DomainError('The version has no label: give one, such as "v1".', field="label")
+    if model.versions.filter(label=label).exists():
+        raise _label_taken(model, label)
+    for parent in {parent.model for parent in parents}:
+        require_view(by, parent)
+    return label
+
+
+def _require_members(model: Model, versions: Sequence[Version], *, has_scales: bool) -> None:
+    for version in versions:
+        if version.kind == VersionKind.ENSEMBLE:
+            raise DomainError(f'"{version}" is an ensemble itself: choose its members instead.', field="members")
+        if version.state != VersionState.VERIFIED:
+            raise DomainError(f'"{version}" is not verified: it cannot be a member.', field="members")
+        if version.model.task != model.task or version.model.taxonomy_id != model.taxonomy_id:
+            raise DomainError(f'"{version}" is made for another task or label space than "{model}".', field="members")
+        if version.model.higher_is_better != model.higher_is_better:
+            raise DomainError(
+                f'The scores of "{version}" point the other way than those of "{model}".', field="members"
+            )
+    if len({version.pk for version in versions}) < len(versions):
+        raise DomainError("A version is a member twice: give it one weight.", field="members")
+    if has_scales and model.task != Task.QUALITY:
+        raise DomainError("Only quality scores have a scale: leave it out for classifiers.", field="members")
 
 
 def version_recheck(*, version: Version, by: "User") -> Job:
@@ -290,9 +376,10 @@ def picture_try_request(*, versions: Sequence[Version], picture: UploadedFile, b
     """
     for version in versions:
         require_view(by, version.model)
-        if version.state != VersionState.VERIFIED or version.kind == VersionKind.PREDICTIONS:
+        if version.state != VersionState.VERIFIED or not version.runs:
             raise DomainError(
-                f'"{version}" cannot look at a picture: choose a verified version that is no predictions file.'
+                f'"{version}" cannot look at a picture: choose a verified version that is neither a predictions file '
+                "nor an ensemble."
             )
     if not picture.size:
         raise DomainError("The picture is empty: choose another file.", field="picture")

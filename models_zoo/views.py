@@ -32,9 +32,9 @@ from models_zoo.forms import (
 )
 from models_zoo.metrics import MetricCard, MetricError
 from models_zoo.metrics import get as metric_card
-from models_zoo.models import Model, Scores, Task, Version, VersionKind, VersionState
+from models_zoo.models import Model, Purpose, Scores, Task, Version, VersionKind, VersionState
 from models_zoo.presets import preset_of, presets_for
-from models_zoo.reading import class_names
+from models_zoo.reading import class_names, ensemble_members
 
 PAGE = 50
 FOUND = 40
@@ -89,14 +89,16 @@ def zoo(request: HttpRequest) -> HttpResponse:
 def model(request: HttpRequest, pk: int) -> HttpResponse:
     """A model's card: what it is, its versions, what they scored, where they competed."""
     shown = _model(request, pk)
-    versions = list(shown.versions.select_related("corpus").prefetch_related("parents__model").order_by("-id"))
-    for version in versions:
+    made = list(shown.versions.select_related("corpus").prefetch_related("parents__model").order_by("-id"))
+    for version in made:
         version.model = shown
+    versions = [version for version in made if version.purpose == Purpose.USE]
     scores = Scores.objects.visible_to(_user(request)).filter(version__in=versions).select_related("corpus")
     by_version = {version.pk: version for version in versions}
     context = {
         "model": shown,
         "versions": versions,
+        "folded": [version for version in made if version.purpose != Purpose.USE],
         "scores": [(by_version[row.version_id], row) for row in scores.order_by("corpus__name", "-accuracy", "-srcc")],
         "appearances": [(by_version[a.version_id], a) for a in appearances_of(versions, _user(request))],
         "may_edit": _may_edit(request, shown),
@@ -356,6 +358,8 @@ def _score_job(version: Version, corpus: Corpus) -> Job | None:
 
 def _version_facts(version: Version) -> dict[str, Any]:
     """How the input is prepared, and the card of the architecture."""
+    if version.kind == VersionKind.ENSEMBLE:
+        return {"members": ensemble_members(version)}
     if version.kind == VersionKind.PREDICTIONS:
         return {}
     preprocessing = Preprocessing.from_dict(version.preprocessing)

@@ -14,7 +14,7 @@ from jobs.inline import run_inline
 from jobs.models import Job
 from models_zoo.adapters.spec import Preprocessing
 from models_zoo.metrics import get as metric_card
-from models_zoo.models import Model, Outputs, Task, VersionKind, VersionState
+from models_zoo.models import ADDED_KINDS, Model, Outputs, Task, VersionKind, VersionState
 from models_zoo.presets import PRESETS_BY_KEY
 from models_zoo.services import model_create, version_add
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--model", required=True, help="Name of the model")
         parser.add_argument("--label", default="v1")
-        parser.add_argument("--kind", choices=VersionKind.values, default=VersionKind.TORCH)
+        parser.add_argument("--kind", choices=[kind for kind, _ in ADDED_KINDS], default=VersionKind.TORCH)
         parser.add_argument("--architecture", default="", help="Of weights: its name; or a measure's name")
         parser.add_argument(
             "--options", type=json.loads, default={}, help='Of the architecture, as JSON: {"widths": [8]}'
