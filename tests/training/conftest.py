@@ -1,0 +1,40 @@
+"""Throw-away methods: a folder of packages that stands beside those of the product while a test runs."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import training.methods
+from training.engine import registry
+
+THROWN = Path(__file__).parent / "thrown"
+
+
+def add_methods(folder: Path) -> None:
+    """Make the packages of a folder methods."""
+    training.methods.__path__.append(str(folder))
+    registry._discover.cache_clear()
+
+
+@pytest.fixture
+def methods_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Call it with a folder of method packages; they are forgotten after the test."""
+    registry.methods()
+    known = set(sys.modules)
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(training.methods, "__path__", list(training.methods.__path__))
+    yield add_methods
+    for name in set(sys.modules) - known:
+        if name.startswith("training.methods."):
+            del sys.modules[name]
+            delattr(training.methods, name.split(".")[2]) if name.count(".") == 2 else None
+    registry._discover.cache_clear()
+
+
+@pytest.fixture
+def wobble(methods_folder: Callable[[Path], None]) -> str:
+    """The name of a method with two stages and no need of data; see thrown/wobble."""
+    methods_folder(THROWN)
+    return "wobble"
