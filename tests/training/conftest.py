@@ -1,15 +1,28 @@
-"""Throw-away methods: a folder of packages that stands beside those of the product while a test runs."""
+"""What the tests of training share.
+
+Throw-away methods: a folder of packages that stands beside those of the product while a test runs.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
+from django.core.cache import cache
 
 import training.methods
 from training.engine import registry
 
 THROWN = Path(__file__).parent / "thrown"
+
+
+@pytest.fixture(autouse=True)
+def var_dir(tmp_path_factory: pytest.TempPathFactory, settings: LazySettings) -> Path:
+    """Editions, runs, weights and corpora of one test stay in its own folder."""
+    cache.clear()
+    settings.VAR_DIR = tmp_path_factory.mktemp("var")
+    return settings.VAR_DIR
 
 
 def add_methods(folder: Path) -> None:
