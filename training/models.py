@@ -95,6 +95,14 @@ class Run(Shared):
     edition = models.ForeignKey(Edition, models.PROTECT, null=True, blank=True, related_name="runs")
     seed = models.PositiveBigIntegerField(default=0)
     device = models.CharField(max_length=20, default="auto", help_text='"auto", "cpu", "cuda", "cuda:1"')
+    resources = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Precision, limits and the like: what differs from training.engine.Resources",
+    )
+    request_key = models.CharField(
+        max_length=64, blank=True, help_text="What was asked for, so that a second click finds the run of the first"
+    )
     job = models.ForeignKey(Job, models.SET_NULL, null=True, related_name="+")
     report = models.JSONField(default=dict)
     seconds = models.FloatField(default=0.0, help_text="Of computing, over all its jobs")

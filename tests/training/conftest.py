@@ -12,6 +12,9 @@ from django.conf import LazySettings
 from django.core.cache import cache
 
 import training.methods
+from accounts.models import User
+from models_zoo.models import Version
+from tests.models_zoo.builders import make_model, make_version, save_weights
 from training.engine import registry
 
 THROWN = Path(__file__).parent / "thrown"
@@ -51,3 +54,17 @@ def wobble(methods_folder: Callable[[Path], None]) -> str:
     """The name of a method with two stages and no need of data; see thrown/wobble."""
     methods_folder(THROWN)
     return "wobble"
+
+
+@pytest.fixture
+def start(researcher: User, tmp_path: Path) -> Version:
+    """A verified network that "wobble" can go on from."""
+    return make_version(
+        make_model(researcher),
+        tmp_path,
+        by=researcher,
+        file=save_weights(tmp_path / "start.safetensors", architecture="mlp", hidden=[8], input_size=3, in_channels=1),
+        architecture="mlp",
+        arch_kwargs={"hidden": [8], "input_size": 3, "in_channels": 1},
+        preprocessing={"resize": 3, "crop": 3, "channels": "grey"},
+    )

@@ -157,14 +157,14 @@ class RunContext:
         """The module on the device, spread over the processes, with its optimisers and schedules: as many as given."""
         if self.device.type == "cuda":
             if not any(parameter.dim() == 5 for parameter in module.parameters()):  # video networks have another layout
-                module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                module = module.to(memory_format=torch.channels_last)
             if self._resources.compiled:
                 module = torch.compile(module)  # type: ignore[assignment]
         return self.accelerator.prepare(module, *others)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Computes in the run's precision inside the block."""
-        return self.accelerator.autocast()  # type: ignore[no-any-return]
+        return self.accelerator.autocast()
 
     def backward(self, loss: torch.Tensor) -> None:
         """The gradients of a loss, scaled where the precision needs it."""

@@ -187,8 +187,7 @@ def _require_needs(chosen: Method, inputs: Mapping[str, Sequence[InputNetwork]],
         for role, networks in inputs.items()
     }
     require_inputs(chosen.card, tasks)
-    card = chosen.card
-    require_data(card, None if data is None else ("the labelled set", card.data or "", len(data)))
+    require_data(chosen.card, None if data is None else (data.name or "the labelled set", data.task, len(data)))
 
 
 @contextmanager

@@ -1,0 +1,16 @@
+"""What workers do for training."""
+
+from typing import Any
+
+from jobs.context import JobContext
+from jobs.models import Queue
+from jobs.registry import job_handler
+from training.models import Run
+
+
+@job_handler("training.run", queue=Queue.TRAIN, max_attempts=20)
+def run(context: JobContext) -> dict[str, Any]:
+    from training.services import run_execute
+
+    done = run_execute(run=Run.objects.select_related("created_by").get(pk=context.payload["run"]), context=context)
+    return {"outputs": [output.version_id for output in done.outputs.all()]}
