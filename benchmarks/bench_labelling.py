@@ -115,7 +115,7 @@ def seed(people: int, trials: int) -> None:
         Participation.objects.create(campaign=campaign, person=person, consented_at=timezone.now())
         store = SessionStore()
         store[SESSION_KEY] = str(person.pk)
-        store[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+        store[BACKEND_SESSION_KEY] = "accounts.backends.AccountBackend"
         store[HASH_SESSION_KEY] = person.get_session_auth_hash()
         store.save()
         sessions.append(store.session_key)

@@ -47,6 +47,7 @@ class Environment(BaseSettings):
     SECURE: bool = Field(default=False, description="Served over HTTPS: secure cookies and HSTS")
     TRUST_PROXY: bool = Field(default=False, description="Believe X-Forwarded-Proto and -For of the proxy in front")
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    LOG_FORMAT: Literal["plain", "json"] = Field(default="plain", description="Lines for people or for programs")
     JOBS_HEARTBEAT_SECONDS: float = Field(default=3.0, gt=0)
     JOBS_STALE_SECONDS: float = Field(default=15.0, gt=0, description="A job whose last beat is older is taken over")
     UPLOAD_LIMIT_MB: int = Field(default=4096, ge=1, description="Largest upload accepted")

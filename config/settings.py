@@ -1,5 +1,6 @@
 """Django settings, all derived from the typed environment (config.env)."""
 
+import logging
 from typing import Any
 from urllib.parse import urlparse
 
@@ -8,6 +9,7 @@ from csp.constants import NONCE, SELF
 from django.urls import reverse_lazy
 
 from config.env import BASE_DIR, environment
+from config.logs import logging_settings, structlog_configure
 
 ENV = environment()
 PROTOCOLS_DIR = BASE_DIR / "labeling" / "protocols"  # a protocol's folder holds its fragments of the pages
@@ -66,7 +68,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "config.logs.RequestLog",
     "simple_history.middleware.HistoryRequestMiddleware",
     "accounts.middleware.DomainErrorMiddleware",
 ]
@@ -121,7 +123,7 @@ CACHES: dict[str, dict[str, Any]] = {
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",
+    "accounts.backends.AccountBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -289,10 +291,8 @@ UPLOAD_LIMIT_BYTES = ENV.UPLOAD_LIMIT_MB * 2**20
 PIXEL_LIMIT = ENV.PIXEL_LIMIT
 IMPORT_ROOTS = [root.strip() for root in ENV.IMPORT_ROOTS.split(",") if root.strip()]
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": ENV.LOG_LEVEL},
-}
+LOG_LEVEL = ENV.LOG_LEVEL
+LOGGING = logging_settings(ENV.LOG_LEVEL, ENV.LOG_FORMAT)
+structlog_configure(ENV.LOG_LEVEL, ENV.LOG_FORMAT)
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # one line per request: when it is over
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # addresses of annotators are nobody's business

@@ -157,7 +157,7 @@ def _record(participation: Participation, person: User, answer: Answer) -> tuple
     if not (is_live and statements.slot_finish(slot.pk, person.pk)):
         return Recorded(_posted_before(campaign, slot, person, answer), created=False), slot.position
     viewing["sides"] = protocol.shown_order(trial.classes, seed=campaign.seed, person=person.pk, trial=trial.pk)
-    judgement = Judgement.objects.create(
+    judgement = Judgement(
         slot=slot,
         trial=trial,
         campaign=campaign,
@@ -169,6 +169,7 @@ def _record(participation: Participation, person: User, answer: Answer) -> tuple
         milliseconds=answer.milliseconds,
         viewing=viewing,
     )
+    statements.judgement_add(judgement)
     return Recorded(judgement, created=True, notice=_consequences(participation, trial, person)), slot.position
 
 

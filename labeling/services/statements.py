@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from corpora.models import Item, Taxonomy
-from labeling.models import PICTURES, Campaign, Participation, Slot, Trial
+from labeling.models import PICTURES, Campaign, Judgement, Participation, Slot, Trial
 
 PARTICIPATION = ("id", "campaign_id", "person_id", "consented_at", "trained_at", "stopped_at", "served", "viewing")
 CAMPAIGN = (
@@ -70,6 +70,14 @@ WHERE s.id = %s AND s.campaign_id = %s
 SLOT_FINISH = """
 UPDATE labeling_slot SET state = 'done', leased_until = NULL WHERE id = %s AND person_id = %s AND state = 'leased'
 """
+
+JUDGEMENT = (
+    "slot_id", "trial_id", "campaign_id", "person_id", "key", "kind", "value", "presented_at", "milliseconds",
+    "viewing", "created_at",
+)  # fmt: skip
+JUDGEMENT_ADD = f"""
+INSERT INTO labeling_judgement ({", ".join(JUDGEMENT)}) VALUES ({", ".join(["%s"] * len(JUDGEMENT))}) RETURNING id
+"""  # noqa: S608 - names of columns, nobody's input
 
 VOTES = """
 SELECT s.trial_id, s.id, s.number, s.state, j.kind, j.value, e.id
@@ -182,6 +190,22 @@ def slot_finish(slot_id: int, person_id: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(SLOT_FINISH, [slot_id, person_id])
         return bool(cursor.rowcount == 1)
+
+
+def judgement_add(judgement: Judgement) -> None:
+    """Insert a judgement; gives it its id and time of creation. Raises IntegrityError as saving it would."""
+    judgement.created_at = timezone.now()
+    ops, key = connection.ops, judgement.key
+    adapted = {
+        "key": key if connection.features.has_native_uuid_field else key.hex,
+        "value": ops.adapt_json_value(judgement.value, None),
+        "viewing": ops.adapt_json_value(judgement.viewing, None),
+        "presented_at": _moment(judgement.presented_at),
+        "created_at": _moment(judgement.created_at),
+    }
+    values = [adapted[name] if name in adapted else getattr(judgement, name) for name in JUDGEMENT]
+    judgement.pk = int(_all(JUDGEMENT_ADD, values)[0][0])
+    judgement._state.adding, judgement._state.db = False, connection.alias
 
 
 def votes_read(trial_ids: Sequence[int]) -> list[tuple[int, int, int, str, str | None, Any, bool]]:

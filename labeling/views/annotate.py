@@ -74,7 +74,7 @@ def invite(request: HttpRequest, code: str) -> HttpResponse:
                 invite=row, person=person, display_name=request.POST.get("display_name", "")
             )
             if person is None:
-                login(request, participation.person, backend="django.contrib.auth.backends.ModelBackend")
+                login(request, participation.person, backend="accounts.backends.AccountBackend")
             return redirect("labeling:label", row.campaign_id)
     except DomainError as error:
         return render(request, "labeling/over.html", {"title": "Invite", "error": error}, status=error.status_code)
