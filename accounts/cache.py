@@ -3,10 +3,25 @@
 import logging
 from typing import Any
 
-from django.core.cache.backends.redis import RedisCache
+from django.core.cache.backends.redis import RedisCache, RedisCacheClient
+from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
 logger = logging.getLogger(__name__)
+
+
+class LastingClient(RedisCacheClient):
+    """Keeps its clients of the one server (they are safe to share between threads); Django makes one per call, which
+    takes as long as half the asking."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._clients: dict[bool, Redis] = {}
+
+    def get_client(self, key: Any = None, *, write: bool = False) -> Redis:
+        if write not in self._clients:
+            self._clients[write] = super().get_client(key, write=write)
+        return self._clients[write]
 
 
 class ForgivingRedisCache(RedisCache):
@@ -15,6 +30,10 @@ class ForgivingRedisCache(RedisCache):
     Limits that count in the cache (log-ins, invite joins) do not bite while Redis is away; that is chosen over turning
     everybody out.
     """
+
+    def __init__(self, server: Any, params: dict[str, Any]) -> None:
+        super().__init__(server, params)
+        self._class = LastingClient
 
     def _try(self, name: str, otherwise: Any, *args: Any, **options: Any) -> Any:
         try:

@@ -7,6 +7,7 @@ in the database, and errors are logged as ever.
 import logging
 import re
 import sys
+from collections.abc import Awaitable
 from typing import Any, Literal
 
 import structlog
@@ -65,7 +66,7 @@ def logging_settings(level: str, form: Form) -> dict[str, Any]:
 class RequestLog(RequestMiddleware):
     """A line per request with its id, person and outcome; none for annotators' requests above DEBUG."""
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
         if settings.LOG_LEVEL != "DEBUG" and QUIET.search(request.path_info):
             return self.get_response(request)
         return super().__call__(request)
