@@ -1,4 +1,4 @@
-"""Writes: runs of training methods.
+"""Writes: runs of training methods, and (from ``training.labelled``) labelled sets.
 
 Every function checks that the person may do it, writes, logs. ``run_execute`` is for jobs and commands: what imports
 torch is imported inside it.
@@ -24,13 +24,21 @@ from models_zoo.models import Task, Version, VersionKind, VersionState
 from training.engine.devices import BadResources, Resources
 from training.engine.needs import NotWhatIsNeeded, require_data, require_inputs
 from training.engine.registry import BadConfig, Method, MethodCard, MethodConfig, UnknownMethod, method
+from training.labelled import edition_add, labelled_set_create
 from training.models import Edition, Run, RunInput
 from training.signals import run_ended
 
 if TYPE_CHECKING:
     from jobs.context import JobContext
 
-__all__ = ["run_announce", "run_create", "run_execute", "run_retry"]
+__all__ = [
+    "edition_add",
+    "labelled_set_create",
+    "run_announce",
+    "run_create",
+    "run_execute",
+    "run_retry",
+]
 logger = structlog.get_logger(__name__)
 KIND = "training.run"
 Inputs = Mapping[str, Version | Sequence[Version]]

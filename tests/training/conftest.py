@@ -15,9 +15,8 @@ import training.methods
 from accounts.models import User
 from models_zoo.models import Version
 from tests.models_zoo.builders import make_model, make_version, save_weights
+from tests.training.throwing import THROWN, add_methods
 from training.engine import registry
-
-THROWN = Path(__file__).parent / "thrown"
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +25,6 @@ def var_dir(tmp_path_factory: pytest.TempPathFactory, settings: LazySettings) ->
     cache.clear()
     settings.VAR_DIR = tmp_path_factory.mktemp("var")
     return settings.VAR_DIR
-
-
-def add_methods(folder: Path) -> None:
-    """Make the packages of a folder methods."""
-    training.methods.__path__.append(str(folder))
-    registry._discover.cache_clear()
 
 
 @pytest.fixture

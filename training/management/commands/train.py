@@ -8,7 +8,7 @@ on with ``train --resume RUN``.
 import json
 import os
 from argparse import ArgumentTypeError
-from typing import Any
+from typing import Any, get_args
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -45,9 +45,9 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="", help="What the run is called")
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
-        parser.add_argument("--precision", choices=Precision.__args__, help="auto: by what the device can do")
+        parser.add_argument("--precision", choices=get_args(Precision), help="auto: by what the device can do")
         parser.add_argument("--compile", action="store_true", help="torch.compile on a GPU")
-        parser.add_argument("--on-device-loss", choices=OnLoss.__args__, help="When a GPU disappears")
+        parser.add_argument("--on-device-loss", choices=get_args(OnLoss), help="When a GPU disappears")
         parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="Stop after this time, resumable")
         parser.add_argument("--memory-limit", type=float, metavar="GB", help="Stop above this much, resumable")
         parser.add_argument("--enqueue", action="store_true", help="Leave it to a worker")
@@ -72,12 +72,12 @@ class Command(BaseCommand):
             return
         settings.JOBS_SEND_MESSAGES = False  # no worker is called: this process does the work
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            run = _together(options)
+            done: Run | None = _together(options)
         else:
-            run = _run(options)
-            _finish(run, options)
-        if run is not None:
-            self._say(run)
+            done = _run(options)
+            _finish(done, options)
+        if done is not None:
+            self._say(done)
 
     def _say(self, run: Run) -> None:
         run.refresh_from_db()
