@@ -15,7 +15,7 @@ SCATTER_WIDTH, SCATTER_HEIGHT = 560.0, 420.0
 LABEL_WIDTH, LABEL_HEIGHT = 6.4, 14.0  # a letter of a label, and the room a label takes
 PREFERENCE_WIDTH, PREFERENCE_PAD = 200.0, 8.0
 BUMP_RIGHT = 150.0  # room for the names at the end of the lines
-SERIES_COLOURS = 8  # --series-1 … --series-8 in competition.css
+SERIES_COLOURS = 8  # --series-1 … --series-8 in falsify.css
 
 
 def whiskers(lines: Sequence[dict[str, Any]], *, value: str, zero: bool = True) -> dict[str, Any]:

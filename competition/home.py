@@ -12,6 +12,7 @@ from corpora.models import Corpus
 from jobs.models import Job
 from labeling.models import Campaign, CampaignState
 from models_zoo.models import Model, Version
+from training.models import LabelledSet, Run
 
 SHOWN = 8
 
@@ -50,6 +51,8 @@ def _research(user: User) -> dict[str, Any]:
             "corpora": Corpus.objects.visible_to(user).count(),
             "models": models.count(),
             "versions": Version.objects.for_use().verified().filter(model__in=models).count(),
+            "runs": Run.objects.visible_to(user).count(),
+            "labelled_sets": LabelledSet.objects.visible_to(user).count(),
             "campaigns": Campaign.objects.visible_to(user).count(),
         },
     }

@@ -257,6 +257,7 @@ ADMIN_MENU = {
     "Labelling": {"Campaigns": "labeling_campaign", "Invites": "labeling_invite", "Judgements": "labeling_judgement",
                   "Verdicts": "labeling_verdict", "Exclusions": "labeling_exclusion"},
     "Zoo": {"Models": "models_zoo_model", "Versions": "models_zoo_version", "Scores": "models_zoo_scores"},
+    "Training": {"Runs": "training_run", "Labelled sets": "training_labelledset"},
     "Corpora": {"Corpora": "corpora_corpus", "Taxonomies": "corpora_taxonomy", "Items": "corpora_item"},
     "Background": {"Jobs": "jobs_job"},
     "People": {"Accounts": "accounts_user", "Memberships": "accounts_membership", "API tokens": "accounts_apitoken"},

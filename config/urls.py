@@ -18,6 +18,7 @@ urlpatterns = [
     path("healthz", lambda request: HttpResponse("ok", content_type="text/plain")),
     path("api/v1/", include("config.api")),
     path("models/", include("models_zoo.urls")),
+    path("training/", include("training.urls")),
     path("jobs/", include("jobs.urls")),
     path("", include("labeling.urls")),
     path("corpora/", include("corpora.urls")),

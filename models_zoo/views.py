@@ -30,6 +30,7 @@ from models_zoo.forms import (
     VersionForm,
     ZooFilterForm,
 )
+from models_zoo.lineage import deeds_of
 from models_zoo.metrics import MetricCard, MetricError
 from models_zoo.metrics import get as metric_card
 from models_zoo.models import Model, Purpose, Scores, Task, Version, VersionKind, VersionState
@@ -195,6 +196,7 @@ def version(request: HttpRequest, pk: int) -> HttpResponse:
         .select_related("corpus")
         .order_by("corpus__name"),
         "appearances": appearances_of([shown], user),
+        "deeds": deeds_of([shown], user),
         "may_edit": _may_edit(request, shown.model),
         "score_form": score_form,
         "is_quality": shown.model.task == Task.QUALITY,

@@ -13,10 +13,25 @@ from django.core.cache import cache
 
 import training.methods
 from accounts.models import User
+from corpora.models import Corpus
+from jobs.models import JobState
 from models_zoo.models import Version
 from tests.models_zoo.builders import make_model, make_version, save_weights
+from tests.models_zoo.quality_builders import quality_model
+from tests.training.builders import blur_corpus
+from tests.training.page_builders import (
+    REPORT,
+    SKETCH,
+    SketchConfig,
+    make_run,
+    write_metrics,
+    write_samples,
+)
 from tests.training.throwing import THROWN, add_methods
 from training.engine import registry
+from training.engine.registry import Method
+from training.labelled import edition_add, labelled_set_create
+from training.models import Edition, Run, RunInput, RunOutput
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +76,43 @@ def start(researcher: User, tmp_path: Path) -> Version:
         arch_kwargs={"hidden": [8], "input_size": 3, "in_channels": 1},
         preprocessing={"resize": 3, "crop": 3, "channels": "grey"},
     )
+
+
+@pytest.fixture
+def sketch(monkeypatch: pytest.MonkeyPatch) -> Method:
+    """The method "sketch" with every kind of setting; its recipe is never run."""
+    registry.methods()
+    method = Method(SKETCH, SketchConfig)
+    monkeypatch.setitem(registry._registered, "sketch", method)
+    return method
+
+
+@pytest.fixture
+def blurred(admin: User, tmp_path: Path) -> Corpus:
+    return blur_corpus(admin, tmp_path)
+
+
+@pytest.fixture
+def edition(admin: User, blurred: Corpus) -> Edition:
+    made = labelled_set_create(name="Blurred textures", task="quality", by=admin)
+    return edition_add(labelled_set=made, sources=[{"kind": "corpus", "corpus": blurred.pk}], by=admin)
+
+
+@pytest.fixture
+def network(admin: User) -> Version:
+    """A verified quality network, entered without a file: nothing runs it."""
+    return Version.objects.create(
+        model=quality_model(admin, "unique"), label="v1", kind="torch", architecture="unique_small", outputs="score",
+        state="verified", parameters=68_882, macs=1_000, milliseconds=2.0, megabytes=3.0, created_by=admin,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def finished(admin: User, edition: Edition, network: Version, sketch: Method) -> Run:
+    """A run that took a version and gave one."""
+    run = make_run(admin, edition, state=JobState.SUCCEEDED, config={"rate": 0.002}, report=REPORT, seconds=190.0)
+    write_metrics(run.directory)
+    write_samples(run.directory)
+    RunInput.objects.create(run=run, role="start", version=network)
+    RunOutput.objects.create(run=run, role="target", version=network, facts={"sparsity": 0.3})
+    return run

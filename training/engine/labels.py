@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from corpora.imaging.decode import UndecodableImage
 from models_zoo.adapters.spec import Preprocessing
-from models_zoo.engine.decode import fit, pixels_of
 from models_zoo.engine.rows import RowSource
 
 Split = Literal["train", "val", "test"]
@@ -155,6 +154,8 @@ class LabelledData:
                 return self._kept[key]
         pixels = self._decoded(index, corpus, row)
         if preprocessing is not None:
+            from models_zoo.engine.decode import fit  # loads numba, which web processes do without
+
             pixels = fit(pixels, preprocessing)
         pixels = np.ascontiguousarray(pixels)
         pixels.flags.writeable = False
@@ -165,6 +166,8 @@ class LabelledData:
         return pixels
 
     def _decoded(self, index: int, corpus: int, row: int) -> npt.NDArray[np.uint8]:
+        from models_zoo.engine.decode import pixels_of
+
         try:
             return pixels_of(self._sources[corpus].read(range(row, row + 1))[0])
         except UndecodableImage as error:

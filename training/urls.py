@@ -1,0 +1,22 @@
+from django.urls import path
+
+from training import views
+
+app_name = "training"
+urlpatterns = [
+    path("", views.method_list, name="methods"),
+    path("methods/<slug:name>/", views.method, name="method"),
+    path("methods/<slug:name>/start/", views.run_new, name="run_new"),
+    path("runs/", views.runs, name="runs"),
+    path("runs/<int:pk>/", views.run, name="run"),
+    path("runs/<int:pk>/metrics/", views.run_metrics, name="run_metrics"),
+    path("runs/<int:pk>/metrics.jsonl", views.run_stream, name="run_stream"),
+    path("runs/<int:pk>/samples/<str:file>", views.run_sample, name="run_sample"),
+    path("runs/<int:pk>/cancel/", views.run_cancel, name="run_cancel"),
+    path("runs/<int:pk>/retry/", views.run_retry, name="run_retry"),
+    path("sets/", views.sets, name="sets"),
+    path("sets/new/", views.set_new, name="set_new"),
+    path("sets/<int:pk>/", views.labelled_set, name="set"),
+    path("sets/<int:pk>/editions/new/", views.edition_new, name="edition_new"),
+    path("editions/<int:pk>/labels.<slug:ending>", views.edition_file, name="edition_file"),
+]
