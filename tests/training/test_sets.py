@@ -190,7 +190,7 @@ def test_confirmed_classes_are_labels(admin: User, tmp_path: Path) -> None:
     assert dict(zip(found.row.tolist(), found.label.tolist(), strict=True)) == {0: 0, 1: 1}
     assert edition.counts["left_out"] == {"without one confirmed class": 2}
     assert np.isnan(found.mos).all()
-    assert data.rows(origin="base").label.tolist() == [number % 3 for number in range(30)]
+    assert data.rows(origin="base").label.tolist() == [0] * 10 + [1] * 10 + [2] * 10
 
 
 def test_scores_of_a_measure_are_pseudo_ratings(

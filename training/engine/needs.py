@@ -49,15 +49,19 @@ def require_data(card: MethodCard, given: tuple[str, str, int] | None) -> None:
         return
     if given is None:
         raise NotWhatIsNeeded(
-            f'Method "{card.name}" needs labels for {_TASKS[card.data]}: make a labelled set first, and choose it.',
+            f'Method "{card.name}" needs {_wanted(card)}: make a labelled set first, and choose it.',
             field="edition",
         )
     name, task, n_rows = given
-    if task != card.data:
+    if card.data != "any" and task != card.data:
         raise NotWhatIsNeeded(
-            f'"{name}" holds labels for {_TASKS.get(task, task)}, but method "{card.name}" needs some for '
-            f"{_TASKS[card.data]}: choose another labelled set.",
+            f'"{name}" holds labels for {_TASKS.get(task, task)}, but method "{card.name}" needs {_wanted(card)}: '
+            "choose another labelled set.",
             field="edition",
         )
     if not n_rows:
         raise NotWhatIsNeeded(f'"{name}" holds no labels: add a source to it first.', field="edition")
+
+
+def _wanted(card: MethodCard) -> str:
+    return "labels" if card.data in {None, "any"} else f"labels for {_TASKS[str(card.data)]}"

@@ -61,8 +61,8 @@ class MethodCard:
     """What a person sees before choosing a method.
 
     name: the folder's name under ``training.methods``. source: paper and section. data: the task of the labelled set it
-    needs, None for none. presets: config values by name; the first is the default. recipe: "module:function" within the
-    method's package. ours: what differs from the paper, in sentences.
+    needs, "any" for that of its inputs, None for none. presets: config values by name; the first is the default.
+    recipe: "module:function" within the method's package. ours: what differs from the paper, in sentences.
     """
 
     name: str
@@ -70,7 +70,7 @@ class MethodCard:
     summary: str
     source: str
     recipe: str
-    data: Literal["quality", "classification"] | None
+    data: Literal["quality", "classification", "any"] | None
     inputs: tuple[InputSlot, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()
