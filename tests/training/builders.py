@@ -37,6 +37,13 @@ def blurred(content: int, level: int, *, side: int = SIDE) -> np.ndarray:
     return gaussian_filter(sharp, (0.45 * level, 0.45 * level, 0)).round().astype(np.uint8)
 
 
+def noisy(content: int, level: int) -> np.ndarray:
+    """The texture under coarse noise: a network that only knows blur finds it sharp."""
+    rng = np.random.default_rng(1000 + content)
+    noise = rng.normal(0, 30 * level, (SIDE // 2, SIDE // 2, 1)).repeat(2, 0).repeat(2, 1)
+    return np.clip(blurred(content, 2) + noise, 0, 255).round().astype(np.uint8)
+
+
 def mos_of(content: int, level: int) -> float:
     return 90 - 25 * level + content % 5
 
@@ -58,6 +65,38 @@ def blur_table(contents: Sequence[int], splits: Mapping[int, str] | None = None,
 def blur_data(contents: Sequence[int], splits: Mapping[int, str] | None = None, **values: Any) -> LabelledData:
     pixels = np.stack([blurred(content, level) for content in contents for level in range(LEVELS)])
     return LabelledData(blur_table(contents, splits, **values), {1: PackedRows(pixels, digest="blurred textures")})
+
+
+def both_data(base: Sequence[int], found: Sequence[int], splits: Mapping[int, str]) -> LabelledData:
+    """Blurred textures as base labels, noisy ones as found labels on a scale of their own."""
+    tables = [blur_table(base, splits)]
+    n = len(found) * LEVELS
+    tables.append(blur_table(found, splits, corpus=[2] * n, origin=["found"] * n, scale=[1] * n, std=[12.0] * n))
+    pixels = [
+        np.stack([make(content, level) for content in contents for level in range(LEVELS)])
+        for make, contents in ((blurred, base), (noisy, found))
+    ]
+    sources = {at + 1: PackedRows(each, digest=f"textures {at}") for at, each in enumerate(pixels)}
+    return LabelledData(pa.concat_tables(tables), sources)
+
+
+def class_data(n: int = 40, n_found: int = 12, n_val: int = 20) -> LabelledData:
+    """Three classes of single colours with noise: base, found (darker) and validation rows."""
+    rng = np.random.default_rng(0)
+    total = n + n_found + n_val
+    label = np.arange(total) % 3
+    pixels = rng.normal(90, 25, (total, 16, 16, 3))
+    pixels[np.arange(total), :, :, label] += 60
+    pixels[n : n + n_found] *= 0.5
+    columns: dict[str, Any] = {
+        "corpus": [1] * total, "row": list(range(total)), "path": [f"{at}.png" for at in range(total)],
+        "source": ["corpus:1"] * total, "origin": ["base"] * n + ["found"] * n_found + ["base"] * n_val,
+        "scale": [0] * total, "mos": [None] * total, "std": [None] * total, "n": [None] * total,
+        "label": label.tolist(), "group": [str(at) for at in range(total)],
+        "split": ["train"] * (n + n_found) + ["val"] * n_val,
+    }  # fmt: skip
+    packed = PackedRows(np.clip(pixels, 0, 255).astype(np.uint8), digest="colours")
+    return LabelledData(pa.table(columns, schema=SCHEMA), {1: packed})
 
 
 def blur_corpus(

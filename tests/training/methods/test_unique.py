@@ -11,17 +11,11 @@ from training.engine.local import run_method
 from training.engine.registry import BadConfig, method
 from training.methods.unique.pairs import Scales
 
-SPLITS = {8: "val", 9: "val", 10: "test", 11: "test"}
 QUICK = {"epochs": 12, "crop": 40, "rate": 5e-3, "evaluate_every": 4}
 
 
-@pytest.fixture(scope="module")
-def data() -> LabelledData:
-    return blur_data(range(12), SPLITS)
-
-
-def test_it_learns_which_texture_is_blurred(data: LabelledData, tmp_path: Path) -> None:
-    result = run_method("unique", config=QUICK, data=data, directory=tmp_path / "run", seed=1)
+def test_it_learns_which_texture_is_blurred(blurs: LabelledData, tmp_path: Path) -> None:
+    result = run_method("unique", config=QUICK, data=blurs, directory=tmp_path / "run", seed=1)
     measured = result.report["measures"]["test"]
     assert measured["srcc"]["value"] > 0.7
     assert measured["srcc"]["low"] <= measured["srcc"]["value"] <= measured["srcc"]["high"]
@@ -33,7 +27,7 @@ def test_it_learns_which_texture_is_blurred(data: LabelledData, tmp_path: Path) 
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
-def test_two_phases_and_an_exact_resume(data: LabelledData, tmp_path: Path) -> None:
+def test_two_phases_and_an_exact_resume(blurs: LabelledData, tmp_path: Path) -> None:
     """First the head alone; a run that is stopped in the second phase ends with the very same weights."""
     config = QUICK | {"epochs": 3, "head_epochs": 1, "head_batch": 32, "evaluate_every": 1}
 
@@ -44,24 +38,24 @@ def test_two_phases_and_an_exact_resume(data: LabelledData, tmp_path: Path) -> N
         if getattr(progress, "stage", "") == "all" and getattr(progress, "done", 0) == 2:
             raise Stopped
 
-    whole = run_method("unique", config=config, data=data, directory=tmp_path / "whole", seed=2)
+    whole = run_method("unique", config=config, data=blurs, directory=tmp_path / "whole", seed=2)
     with pytest.raises(Stopped):
-        run_method("unique", config=config, data=data, directory=tmp_path / "parts", seed=2, progress=stop)
-    resumed = run_method("unique", config=config, data=data, directory=tmp_path / "parts", seed=2)
+        run_method("unique", config=config, data=blurs, directory=tmp_path / "parts", seed=2, progress=stop)
+    resumed = run_method("unique", config=config, data=blurs, directory=tmp_path / "parts", seed=2)
     assert resumed.network("network").spec.sha256 == whole.network("network").spec.sha256
     assert {line["stage"] for line in whole.metrics} == {"head", "all"}
 
 
-def test_it_goes_on_from_a_version(data: LabelledData, tmp_path: Path) -> None:
+def test_it_goes_on_from_a_version(blurs: LabelledData, tmp_path: Path) -> None:
     config = QUICK | {"epochs": 1}
-    first = run_method("unique", config=config, data=data, directory=tmp_path / "first")
+    first = run_method("unique", config=config, data=blurs, directory=tmp_path / "first")
     start = {"start": first.network("network")}
-    second = run_method("unique", config=config, data=data, directory=tmp_path / "second", inputs=start)
+    second = run_method("unique", config=config, data=blurs, directory=tmp_path / "second", inputs=start)
     assert second.network("network").architecture == "unique_small"
     assert second.outputs[0].parents == []
 
 
-def test_what_it_cannot_learn_from(data: LabelledData, tmp_path: Path) -> None:
+def test_what_it_cannot_learn_from(blurs: LabelledData, tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match="0 rows in its val split"):
         run_method("unique", config=QUICK, data=blur_data(range(3)), directory=tmp_path / "no-val")
     flat = blur_data(range(4), {3: "val"}, mos=[50.0] * 4 * LEVELS)
