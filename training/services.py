@@ -22,7 +22,7 @@ from jobs.models import Job
 from jobs.services import job_enqueue
 from models_zoo.models import Task, Version, VersionKind, VersionState
 from training.engine.devices import BadResources, Resources
-from training.engine.needs import NotWhatIsNeeded, require_data, require_inputs
+from training.engine.needs import NotWhatIsNeeded, require_data, require_inputs, require_one_task
 from training.engine.registry import BadConfig, Method, MethodCard, MethodConfig, UnknownMethod, method
 from training.labelled import edition_add, labelled_set_create
 from training.models import Edition, Run, RunInput
@@ -209,10 +209,13 @@ def _require_needs(
 ) -> None:
     if edition is not None:
         require_view(by, edition.labelled_set)
+    tasks = {role: [(str(version), version.model.task) for version in given] for role, given in versions.items()}
+    data = None if edition is None else (str(edition), edition.labelled_set.task, edition.n_rows)
     try:
-        tasks = {role: [(str(version), version.model.task) for version in given] for role, given in versions.items()}
         require_inputs(card, tasks)
-        require_data(card, None if edition is None else (str(edition), edition.labelled_set.task, edition.n_rows))
+        require_data(card, data)
+        if data is not None:
+            require_one_task(card, tasks, data)
     except NotWhatIsNeeded as error:
         raise DomainError(str(error), field=error.field) from error
     _require_one_label_space(versions, edition)

@@ -24,7 +24,7 @@ from training.engine.context import ARTIFACTS, OUTPUTS, OnProgress, Progress, Ru
 from training.engine.devices import DeviceLost, Resources, device_words, open_accelerator, require_device
 from training.engine.metrics import FILE as METRICS
 from training.engine.metrics import read_metrics
-from training.engine.needs import require_data, require_inputs
+from training.engine.needs import require_data, require_inputs, require_one_task
 from training.engine.networks import InputNetwork, Output, inputs_digest, sync_folder
 from training.engine.registry import Method, MethodConfig, method
 from training.engine.samples import FILE as SAMPLES
@@ -187,7 +187,10 @@ def _require_needs(chosen: Method, inputs: Mapping[str, Sequence[InputNetwork]],
         for role, networks in inputs.items()
     }
     require_inputs(chosen.card, tasks)
-    require_data(chosen.card, None if data is None else (data.name or "the labelled set", data.task, len(data)))
+    given = None if data is None else (data.name or "the labelled set", data.task, len(data))
+    require_data(chosen.card, given)
+    if given is not None:
+        require_one_task(chosen.card, tasks, given)
 
 
 @contextmanager

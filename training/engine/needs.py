@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from training.engine.registry import MethodCard
 
 _TASKS = {"quality": "image quality", "classification": "classification"}
+Named = Mapping[str, Sequence[tuple[str, str]]]  # (name, task) of each version, by role
 
 
 class NotWhatIsNeeded(ValueError):
@@ -15,8 +16,8 @@ class NotWhatIsNeeded(ValueError):
         self.field = field
 
 
-def require_inputs(card: MethodCard, given: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-    """Check the inputs of a run; given: (name, task) of each version by role. Raises NotWhatIsNeeded."""
+def require_inputs(card: MethodCard, given: Named) -> None:
+    """Check the inputs of a run; Raises NotWhatIsNeeded."""
     roles = {slot.role: slot for slot in card.inputs}
     for role in given:
         if role not in roles:
@@ -61,6 +62,20 @@ def require_data(card: MethodCard, given: tuple[str, str, int] | None) -> None:
         )
     if not n_rows:
         raise NotWhatIsNeeded(f'"{name}" holds no labels: add a source to it first.', field="edition")
+
+
+def require_one_task(
+    card: MethodCard, inputs: Mapping[str, Sequence[tuple[str, str]]], data: tuple[str, str, int]
+) -> None:
+    """Check that labels and versions are for one task, where the method takes any. Raises NotWhatIsNeeded."""
+    label, task, _ = data
+    others = [(role, name) for role, given in inputs.items() for name, own in given if own != task]
+    if card.data == "any" and others:
+        role, name = others[0]
+        raise NotWhatIsNeeded(
+            f'"{label}" holds labels for {_TASKS.get(task, task)}, but "{name}" is for another task: choose others.',
+            field=role,
+        )
 
 
 def _wanted(card: MethodCard) -> str:

@@ -190,6 +190,7 @@ run_method("wobble", config=config, directory=Path(sys.argv[1]), seed=7, resourc
 """
 
 
+@pytest.mark.slow
 def test_killed_in_mid_training_and_resumed_equals_undisturbed(run: Callable[..., RunResult], tmp_path: Path):
     folder = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], cwd=BASE_DIR, env=os.environ)
