@@ -18,6 +18,7 @@ from labeling.api import (
     VerdictViewSet,
 )
 from models_zoo.api import ModelViewSet, ScoresViewSet, VersionViewSet
+from training.api import EditionViewSet, LabelledSetViewSet, MethodViewSet, RunViewSet
 
 router = DefaultRouter()
 router.register("models", ModelViewSet, basename="model")
@@ -33,6 +34,10 @@ router.register("verdicts", VerdictViewSet, basename="verdict")
 router.register("invites", InviteViewSet, basename="invite")
 router.register("corpora", CorpusViewSet, basename="corpus")
 router.register("taxonomies", TaxonomyViewSet, basename="taxonomy")
+router.register("methods", MethodViewSet, basename="method")
+router.register("runs", RunViewSet, basename="run")
+router.register("labelled-sets", LabelledSetViewSet, basename="labelled_set")
+router.register("editions", EditionViewSet, basename="edition")
 router.register("competitions", CompetitionViewSet, basename="competition")
 router.register("rounds", RoundViewSet, basename="round")
 router.register("exhibits", ExhibitViewSet, basename="exhibit")

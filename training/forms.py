@@ -43,8 +43,9 @@ def editions_for(of: Method, user: "User") -> QuerySet[Edition]:
 
 def tasks_of(of: Method) -> list[str]:
     """The tasks of labelled sets that a method takes; none where it takes no data."""
-    data: Any = of.card.data
-    return [data] if isinstance(data, str) else list(data or ())
+    if of.card.data == "any":
+        return [str(task) for task in Task]
+    return [of.card.data] if of.card.data else []
 
 
 class EditionChoice(forms.ModelChoiceField):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet
-from pydantic import BaseModel
 
 from accounts.option_fields import bounds_words, shown_value, title_of, type_words
 from models_zoo.lineage import Deed
@@ -130,8 +129,3 @@ def input_origins(versions: "Sequence[Version]", user: "User") -> dict[int, Run]
     """Of versions that a run made, the run, where the person may see it."""
     found = RunOutput.objects.filter(version__in=versions, run__in=Run.objects.visible_to(user)).select_related("run")
     return {entry.version_id: entry.run for entry in found}
-
-
-def json_schema(config: type[BaseModel]) -> dict[str, Any]:
-    """The config as JSON Schema: what programs validate against."""
-    return config.model_json_schema()
