@@ -1,9 +1,11 @@
 """Competitions.
 
 Competition: a question put to several versions over one corpus. Entrant: a version in a competition.
-Round: one turn: score, select, label, settle. Duel: two entrants in a round.
+Round: one turn: score, select, label, settle; prepare before and learn after, where a target is troubleshot. Duel: two entrants in a round.
 Exhibit: what is shown to people: in MAD one image on which the two entrants of a duel disagree; in gMAD a pair of
 images, the attacker's best and worst of a level of the defender.
+Target: the version that a troubleshooting competition (self-gMAD, self-MAD) is about; in each of its rounds it meets
+ensembles of its own pruned variants, is fine-tuned on what people said, and meets new ones in the next.
 Snapshot: the leaderboard at one time, from a named set of judgements; immutable. Standing: one line of it.
 """
 
@@ -18,11 +20,14 @@ from corpora.models import Corpus, Item, Taxonomy
 from jobs.models import Job
 from labeling.models import Campaign, Trial
 from models_zoo.models import Version
+from training.models import Edition, Run
 
 
 class Kind(models.TextChoices):
     MAD = "mad", "MAD: classifiers"
     GMAD = "gmad", "gMAD: quality models"
+    SELF_GMAD = "self_gmad", "self-gMAD: troubleshoot a quality model"
+    SELF_MAD = "self_mad", "self-MAD: troubleshoot a classifier"
 
 
 class Competition(Shared):
@@ -30,7 +35,7 @@ class Competition(Shared):
 
     name = models.CharField(max_length=120, unique=True)
     description = models.TextField(blank=True)
-    kind = models.CharField(max_length=8, choices=Kind, default=Kind.MAD)
+    kind = models.CharField(max_length=12, choices=Kind, default=Kind.MAD)
     corpus = models.ForeignKey(Corpus, models.PROTECT, related_name="competitions")
     taxonomy = models.ForeignKey(
         Taxonomy, models.PROTECT, null=True, blank=True, help_text="MAD: gives the distance between two predictions"
@@ -83,6 +88,10 @@ class Competition(Shared):
 class Entrant(models.Model):
     competition = models.ForeignKey(Competition, models.CASCADE, related_name="entrants")
     version = models.ForeignKey(Version, models.PROTECT, related_name="entrants")
+    round = models.ForeignKey(
+        "Round", models.PROTECT, null=True, blank=True, related_name="own_entrants",
+        help_text="The only round it takes part in: a target or an ensemble; empty: all rounds",
+    )  # fmt: skip
     number = models.PositiveSmallIntegerField(help_text="Order of entry; fixes who is first in a duel")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -100,11 +109,13 @@ class Entrant(models.Model):
 
 
 class RoundState(models.TextChoices):
+    PREPARING = "preparing", "Preparing: the target is pruned, ensembles are formed"
     SCORING = "scoring", "Scoring: models run over the corpus"
     SELECTING = "selecting", "Selecting: the largest disagreements are found"
     LABELLING = "labelling", "Labelling: people are asked"
     SETTLING = "settling", "Settling: verdicts become standings"
     COMPLETE = "complete", "Complete"
+    LEARNING = "learning", "Learning: the target is fine-tuned"
     FAILED = "failed", "Failed: see the job"
     CANCELLED = "cancelled", "Cancelled"
 
@@ -121,6 +132,9 @@ class Round(models.Model):
          │ └── retry (finished steps are kept)  v  v            v
          └───────── an entrant is added: its duels only ────────┘
 
+    Where a target is troubleshot, ``preparing`` comes before ``scoring`` (and fails, is cancelled and retried like it),
+    and ``complete ──> learning ──> complete`` may follow; ``learn_run`` says whether it has.
+
     Every move is a conditional UPDATE (competition.services.round_move).
     """
 
@@ -131,6 +145,15 @@ class Round(models.Model):
     campaign = models.ForeignKey(Campaign, models.PROTECT, null=True, related_name="rounds")
     error = models.TextField(blank=True)
     facts = models.JSONField(default=dict, help_text="What selection found beyond duels and exhibits, by kind")
+    prepare_run = models.ForeignKey(
+        Run, models.PROTECT, null=True, blank=True, related_name="+", help_text="Pruned the target into variants"
+    )
+    edition = models.ForeignKey(
+        Edition, models.PROTECT, null=True, blank=True, related_name="+", help_text="Old and new labels to learn from"
+    )
+    learn_run = models.ForeignKey(
+        Run, models.PROTECT, null=True, blank=True, related_name="+", help_text="Fine-tunes target and variants on it"
+    )
     started_at = models.DateTimeField(auto_now_add=True)
     labelling_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
@@ -188,6 +211,10 @@ class Exhibit(models.Model):
     round = models.ForeignKey(Round, models.PROTECT, related_name="exhibits")
     duel = models.ForeignKey(Duel, models.PROTECT, null=True, related_name="exhibits")
     trial = models.ForeignKey(Trial, models.PROTECT, null=True, related_name="exhibits")
+    second_trial = models.ForeignKey(
+        Trial, models.PROTECT, null=True, related_name="second_exhibits",
+        help_text="self-gMAD: the images of a pair are rated one by one; this trial is about second_item",
+    )  # fmt: skip
     item = models.ForeignKey(Item, models.PROTECT, related_name="exhibits")
     second_item = models.ForeignKey(Item, models.PROTECT, null=True, related_name="+")
     level = models.PositiveSmallIntegerField(null=True, help_text="gMAD: level of the defender, from 1 (worst)")
@@ -205,6 +232,8 @@ class Exhibit(models.Model):
     preference = models.FloatField(
         null=True, help_text="gMAD: what people said, -100 … 100; above zero where item is better, as the attacker says"
     )
+    preference_low = models.FloatField(null=True, help_text="self-gMAD: 95 % interval of the preference")
+    preference_high = models.FloatField(null=True)
     right_first = models.BooleanField(null=True, help_text="The picture holds class_first; empty while undecided")
     right_second = models.BooleanField(null=True, help_text="The picture holds class_second; empty while undecided")
     dropped = models.BooleanField(default=False, help_text="People could not label it; a reserve took its place")

@@ -6,12 +6,11 @@ Problem: why it cannot be launched, with the field at fault and the remedy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import comb
 from typing import TYPE_CHECKING, Any, Self
 
 from competition.models import Competition
 from corpora.models import Corpus, CorpusState, Taxonomy
-from models_zoo.models import Scores, ScoresState, Version, VersionKind, VersionState
+from models_zoo.models import Purpose, Scores, ScoresState, Version, VersionKind, VersionState
 from models_zoo.reading import passes_of
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ class Plan:
     def of(cls, competition: Competition, *, newcomers: Sequence[Version] = ()) -> Self:
         """The plan of a competition with its entrants, or of adding ``newcomers`` to it."""
         entered = [entrant.version for entrant in competition.entrants.with_versions()]
+        if _kind(competition.kind).troubleshoots:  # the newest target; its competitors are made by its rounds
+            entered = [version for version in entered if version.purpose == Purpose.USE][-1:]
         return cls(
             corpus=competition.corpus,
             taxonomy=competition.taxonomy,
@@ -57,16 +58,18 @@ class Plan:
 
     @property
     def n_duels(self) -> int:
-        everyone, earlier = len(self.versions), len(self.versions) - self.newcomers
-        pairs = comb(everyone, 2) - (comb(earlier, 2) if self.newcomers else 0)
-        return 2 * pairs if kind_of(self).is_directed else pairs
+        return kind_of(self).n_duels(len(self.versions), self.newcomers, self.options)
 
 
 def kind_of(plan: Plan) -> "Kind":
     """The kind of a plan."""
+    return _kind(plan.kind)
+
+
+def _kind(name: str) -> "Kind":
     from competition.kinds import KINDS
 
-    return KINDS[plan.kind]
+    return KINDS[name]
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def preview(plan: Plan) -> Preview:
         n_judgements=n_judgements,
         n_rows=n_rows,
         unscored=unscored,
-        scoring_seconds=_scoring_seconds(unscored, n_rows),
+        scoring_seconds=_scoring_seconds([*unscored, *kind_of(plan).passes(plan)], n_rows),
         problems=tuple(_problems(plan, n_judgements)),
         warnings=tuple(_warnings(plan, scored)),
     )
@@ -184,7 +187,12 @@ def _problems(plan: Plan, n_judgements: int) -> list[Problem]:
 
 def _entrant_problems(plan: Plan) -> list[Problem]:
     found: list[Problem] = []
-    if not plan.versions:
+    if kind_of(plan).troubleshoots:
+        if len(plan.versions) != 1:
+            found.append(
+                Problem("versions", f"{len(plan.versions)} versions are chosen: choose the one to troubleshoot.")
+            )
+    elif not plan.versions:
         found.append(Problem("versions", "There are no entrants: choose at least two model versions."))
     elif len(plan.versions) == 1:
         found.append(

@@ -58,13 +58,18 @@ def competition_create(
     require_view(by, corpus)
     for version in versions:
         require_view(by, version.model)
-    if not versions:
-        raise DomainError("There are no entrants: choose at least two model versions.", field="versions")
     if kind not in KINDS:
         raise DomainError(f'There is no kind of competition "{kind}": choose from {", ".join(KINDS)}.', field="kind")
+    if not versions:
+        one = KINDS[kind].troubleshoots
+        raise DomainError(
+            f"There are no entrants: choose {'the version to troubleshoot' if one else 'at least two model versions'}.",
+            field="versions",
+        )
     if KINDS[kind].task == Task.CLASSIFICATION:
         taxonomy = taxonomy or versions[0].model.taxonomy
     settings["options"] = options_clean(kind, settings.get("options") or {})
+    KINDS[kind].require_view(options=settings["options"], by=by)
     _require_name(name)
     if (again := [str(version) for at, version in enumerate(versions) if version in versions[:at]]) != []:
         raise DomainError(f'"{again[0]}" is entered twice: a version competes once.', field="versions")
@@ -104,6 +109,7 @@ def competition_update(*, competition: Competition, by: "User", **settings: Any)
     require_edit(by, competition, action="change")
     if "options" in settings:
         settings["options"] = options_clean(competition.kind, settings["options"])
+        KINDS[competition.kind].require_view(options=settings["options"], by=by)
     changed = {name for name, value in settings.items() if getattr(competition, name) != value}
     if competition.rounds.exists() and (fixed := changed - {"name", "description", "is_public", "judgement_budget"}):
         raise Conflict(

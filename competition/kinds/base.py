@@ -6,18 +6,20 @@ kept in ``Competition.options``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from competition.models import Competition, Entrant, Exhibit, Round
+from competition.models import Competition, Entrant, Exhibit, Round, RoundState
 from labeling.services import TrialSpec
 from models_zoo.models import Task
 
 if TYPE_CHECKING:
+    from accounts.models import User
     from competition.planning import Plan, Problem
     from jobs.context import JobContext
-    from models_zoo.models import Scores
+    from models_zoo.models import Scores, Version
 
 
 class Options(BaseModel):
@@ -87,6 +89,9 @@ class Kind:
         settings: the fields of ``Competition`` that it uses beyond those that all use.
         protocols: how people may be asked; the first is the default.
         is_directed: a duel has an attacker and a defender, so every two entrants have two.
+        troubleshoots: it is about one version, the target, whose competitors each round makes; people's answers train
+            it, so that rounds are prepared before they score and may learn when they are complete.
+        first_state: of a round.
     """
 
     name: str
@@ -97,9 +102,21 @@ class Kind:
     protocols: tuple[str, ...]
     measures: tuple[Measure, ...]
     is_directed = False
+    troubleshoots = False
+    first_state = RoundState.SCORING
 
     def options(self, competition: Competition) -> Any:
         return self.Options(**competition.options)
+
+    def n_duels(self, n_entrants: int, newcomers: int, options: dict[str, Any]) -> int:
+        """Duels of so many entrants, or of the last of them that are newcomers."""
+        pairs = comb(n_entrants, 2) - (comb(n_entrants - newcomers, 2) if newcomers else 0)
+        return 2 * pairs if self.is_directed else pairs
+
+    def entrants(self, round: Round) -> list[Entrant]:
+        """Who takes part in a round, in the order of their numbers, with version, model and label space."""
+        found: list[Entrant] = list(round.competition.entrants.with_versions())
+        return found
 
     def n_exhibits(self, plan: "Plan") -> int:
         """Exhibits of duels, at most."""
@@ -108,6 +125,10 @@ class Kind:
     def n_control(self, plan: "Plan") -> int:
         """Questions of the control arm, at most."""
         raise NotImplementedError
+
+    def passes(self, plan: "Plan") -> "Sequence[Version]":
+        """Versions as dear as those that the round will make and score, one each."""
+        return ()
 
     def cheaper(self, plan: "Plan", share: float) -> list[str]:
         """Ways to need only this share of the exhibits, in words."""
@@ -119,6 +140,12 @@ class Kind:
 
     def warnings(self, plan: "Plan", scored: "dict[int, Scores]") -> list[str]:
         raise NotImplementedError
+
+    def require_view(self, *, options: dict[str, Any], by: "User") -> None:
+        """Refuse settings that name something the person may not see. Raises Denied or DomainError."""
+
+    def prepare(self, *, round: Round, context: "JobContext") -> None:
+        """Make what the round needs before its entrants score. Kills and repetitions change nothing."""
 
     def select(self, *, round: Round, context: "JobContext") -> None:
         """Keep the duels and exhibits that the round lacks; entrants are scored. Kills and repetitions change nothing.
@@ -135,6 +162,10 @@ class Kind:
     def trial_spec(self, exhibit: Exhibit) -> TrialSpec:
         """The question of an exhibit; ``item`` and ``second_item`` are loaded."""
         raise NotImplementedError
+
+    def questions(self, exhibit: Exhibit) -> list[TrialSpec]:
+        """The questions of an exhibit: one, or where two images are rated one by one, one about each."""
+        return [self.trial_spec(exhibit)]
 
     def asking_order(self, exhibit: Exhibit, competition: Competition) -> tuple[Any, ...]:
         """Sorts exhibits so that labels help most: the best of each duel first, control spread among them."""
