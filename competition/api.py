@@ -18,7 +18,7 @@ from accounts.errors import DomainError
 from accounts.models import User
 from accounts.option_fields import option_schema
 from accounts.permissions import require_researcher
-from competition import attacks, exploring, exports, planning, services
+from competition import attacks, exploring, exports, learning, loop, planning, services, troubleshooting
 from competition.forms import versions_visible
 from competition.kinds import KINDS
 from competition.models import Competition, Duel, Entrant, Exhibit, ExhibitRole, Kind, Round, Snapshot, Standing
@@ -26,6 +26,7 @@ from competition.showing import SHOWS
 from corpora.models import Corpus, Taxonomy
 from models_zoo.models import Version
 from models_zoo.reading import class_names
+from training.models import Edition, LabelledSet
 
 IMMUTABLE = "private, max-age=31536000, immutable"
 FRESH = "private, no-cache"
@@ -39,7 +40,7 @@ class EntrantSerializer(serializers.ModelSerializer[Entrant]):
 
     class Meta:
         model = Entrant
-        fields = ["id", "number", "version", "name", "created_at"]
+        fields = ["id", "number", "version", "name", "round", "created_at"]
         read_only_fields = fields
 
 
@@ -47,8 +48,8 @@ class RoundLineSerializer(serializers.ModelSerializer[Round]):
     class Meta:
         model = Round
         fields = [
-            "id", "competition", "number", "state", "job", "campaign", "error", "started_at", "labelling_at",
-            "completed_at",
+            "id", "competition", "number", "state", "job", "campaign", "error", "prepare_run", "edition", "learn_run",
+            "started_at", "labelling_at", "completed_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -58,7 +59,10 @@ class RoundSerializer(RoundLineSerializer):
         fields = [*RoundLineSerializer.Meta.fields, "facts"]
         read_only_fields = fields
         extra_kwargs = {
-            "facts": {"help_text": "gMAD: calibration and levels (centre, low, high, count) by entrant, half_width"}
+            "facts": {
+                "help_text": "gMAD: calibration and levels (centre, low, high, count) by entrant, half_width; self-gMAD: "
+                "calibration by version, levels by entrant; test: target on its labelled set's test split"
+            }
         }
 
 
@@ -120,6 +124,50 @@ class CompetitionWriteSerializer(serializers.ModelSerializer[Competition]):
             fields["taxonomy"].queryset = Taxonomy.objects.visible_to(user)  # type: ignore[attr-defined]
             fields["versions"].child_relation.queryset = versions_visible(user)  # type: ignore[attr-defined]
         return fields
+
+
+class TroubleshootSerializer(serializers.Serializer[Any]):
+    """A version to troubleshoot, over which images, with which labels; the rest has defaults."""
+
+    version = serializers.PrimaryKeyRelatedField(queryset=Version.objects.none())
+    corpus = serializers.PrimaryKeyRelatedField(queryset=Corpus.objects.none())
+    edition = serializers.PrimaryKeyRelatedField(
+        queryset=Edition.objects.none(), help_text="Edition of the labelled set that the version was trained on"
+    )
+    name = serializers.CharField(required=False, default="", allow_blank=True, max_length=120)
+    options = OptionsField(required=False, help_text="Settings of the kind alone; what is left out has its default")
+    control_size = serializers.IntegerField(required=False, help_text="Random images beside the selected ones")
+    overlap = serializers.IntegerField(required=False, help_text="People per image")
+    judgement_budget = serializers.IntegerField(required=False, allow_null=True)
+    seed = serializers.IntegerField(required=False, min_value=0)
+
+    def get_fields(self) -> dict[str, Any]:
+        """Only what the caller may see can be named."""
+        fields = super().get_fields()
+        request = self.context.get("request")
+        user = cast("User", request.user) if request else None
+        if user is not None and user.is_authenticated:
+            fields["version"].queryset = versions_visible(user)  # type: ignore[attr-defined]
+            fields["corpus"].queryset = Corpus.objects.visible_to(user)  # type: ignore[attr-defined]
+            editions = Edition.objects.filter(labelled_set__in=LabelledSet.objects.visible_to(user))
+            fields["edition"].queryset = editions  # type: ignore[attr-defined]
+        return fields
+
+
+class ReadingSerializer(serializers.Serializer[Any]):
+    """One round of a competition that troubleshoots a version."""
+
+    round = serializers.IntegerField(source="round.number")
+    state = serializers.CharField(source="round.state")
+    target = serializers.IntegerField(source="target.version_id", default=None, help_text="Id of a version")
+    test = serializers.JSONField(help_text="Measures on the labelled set's test split: {value, low, high} by name")
+    failures = serializers.JSONField(help_text="k of n, rate, low, high")
+    as_attacker = serializers.JSONField(help_text="self-gMAD: the same of pairs with which the target attacks")
+    as_defender = serializers.JSONField()
+    fresh = serializers.JSONField(
+        help_text="The selection, labelled before anything was trained on it: new, old, change"
+    )
+    control = serializers.JSONField(help_text="The same on random images")
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
@@ -393,6 +441,23 @@ class CompetitionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Resea
         begun = services.competition_launch(competition=self.get_object(), by=self.person)
         return Response(RoundSerializer(begun).data, status=status.HTTP_201_CREATED)
 
+    @extend_schema(request=TroubleshootSerializer, responses={201: CompetitionSerializer})
+    @action(detail=False, methods=["post"], pagination_class=None, filterset_fields=[])
+    def troubleshoot(self, request: Request) -> Response:
+        """Troubleshoot a version: prune it, find where it fails against ensembles of its variants, and ask people. The
+        same request again, while that is under way, answers with the same competition."""
+        given = TroubleshootSerializer(data=request.data, context=self.get_serializer_context())
+        given.is_valid(raise_exception=True)
+        made = troubleshooting.troubleshoot(by=self.person, **given.validated_data)
+        return self._answer(made, status.HTTP_201_CREATED)
+
+    @extend_schema(responses=ReadingSerializer(many=True))
+    @action(detail=True, pagination_class=None, filterset_fields=[])
+    def readings(self, request: Request, pk: Any = None) -> Response:
+        """self-gMAD, self-MAD: per round the target's test split, its failures, the fresh selection and the control
+        arm, each with 95 % intervals."""
+        return Response(ReadingSerializer(loop.loop_read(self.get_object()), many=True).data)
+
     @extend_schema(request=EntrantAddSerializer, responses={201: EntrantSerializer})
     @action(detail=True, methods=["post"], pagination_class=None, filterset_fields=[])
     def entrants(self, request: Request, pk: Any = None) -> Response:
@@ -577,6 +642,18 @@ class RoundViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ResearchVie
     def retry(self, request: Request, pk: Any = None) -> Response:
         """Go on with a failed or cancelled round."""
         return Response(RoundSerializer(services.round_retry(round=self.get_object(), by=self.person)).data)
+
+    @extend_schema(request=None, responses=RoundSerializer)
+    @action(detail=True, methods=["post"], pagination_class=None, filterset_fields=[])
+    def learn(self, request: Request, pk: Any = None) -> Response:
+        """self-gMAD, self-MAD: fine-tune the target on what a complete round found; watch its ``learn_run``."""
+        return Response(RoundSerializer(learning.round_learn(round=self.get_object(), by=self.person)).data)
+
+    @extend_schema(request=None, responses=RoundSerializer)
+    @action(detail=True, methods=["post"], pagination_class=None, filterset_fields=[])
+    def close(self, request: Request, pk: Any = None) -> Response:
+        """self-gMAD, self-MAD: close the campaign half-way and settle what is there."""
+        return Response(RoundSerializer(learning.round_close(round=self.get_object(), by=self.person)).data)
 
     @extend_schema(request=None, responses={202: OpenApiTypes.OBJECT})
     @action(detail=True, methods=["post"], pagination_class=None, filterset_fields=[])

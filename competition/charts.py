@@ -79,6 +79,38 @@ def rank_plot(curve: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str
     }
 
 
+def rounds_plot(series: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Values with 95 % intervals over rounds, a line per series; None without a point.
+
+    series: dicts with "name" and "points": dicts with "round", "value", "low", "high" (None where unknown).
+    """
+    points = [point for each in series for point in each["points"]]
+    if not points:
+        return None
+    rounds = sorted({point["round"] for point in points})
+    x = Axis(rounds[0] - 0.5, rounds[-1] + 0.5, LEFT, PLOT_WIDTH - RIGHT, ())
+    known = [point[name] for point in points for name in ("value", "low", "high") if point[name] is not None]
+    y = axis(known, PLOT_HEIGHT - BOTTOM, TOP)
+    lines = []
+    for at, each in enumerate(series):
+        aside = 6.0 * (at - (len(series) - 1) / 2)  # so that intervals of one round do not hide each other
+        marks = [
+            {
+                "x": round(x.at(point["round"]) + aside, 2),
+                "y": y.at(point["value"]),
+                "low": y.at(point["value"] if point["low"] is None else point["low"]),
+                "high": y.at(point["value"] if point["high"] is None else point["high"]),
+                **{name: point[name] for name in ("round", "value")},
+            }
+            for point in each["points"]
+        ]
+        lines.append(
+            {"name": each["name"], "series": at % SERIES_COLOURS + 1, "marks": marks, "line": _polyline(marks)}
+        )
+    ticks = tuple(Tick(x.at(number), str(number)) for number in rounds)
+    return {"x": Axis(x.low, x.high, x.start, x.end, ticks), "y": y, "lines": lines, **_frame()}
+
+
 def scatter(points: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Points with interval crosses on two measures; None for fewer than two.
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from django.utils.text import slugify
 
 from accounts.errors import DomainError
+from competition import loop
 from competition.kinds import KINDS
 from competition.kinds.gmad import preference_of
 from competition.models import Competition, Exhibit, Snapshot
@@ -226,6 +227,35 @@ def _level_over_rounds(number: int, level: int, n_levels: int) -> int:
     return (number - 1) * n_levels + level
 
 
+READING_SCHEMA = pa.schema(
+    [
+        ("round", _COUNT), ("target", _TEXT), ("reading", _TEXT), ("measure", _TEXT), ("images", _COUNT),
+        ("value", _NUMBER), ("low", _NUMBER), ("high", _NUMBER),
+    ]
+)  # fmt: skip
+
+
+def reading_rows(competition: Competition) -> Iterator[dict[str, Any]]:
+    """What the rounds of a competition that troubleshoots a version measured: a row per reading and measure."""
+    for line in loop.loop_read(competition):
+        head = {"round": line["round"].number, "target": str(line["target"] or "")}
+        share = line["failures"]
+        if share:
+            yield {**head, "reading": "failures", "measure": "rate", "images": share["n"],
+                   "value": share["rate"], "low": share["low"], "high": share["high"]}  # fmt: skip
+        fresh, control = line["fresh"] or {}, line["control"] or {}
+        parts = {"test": line["test"], "fresh": fresh.get("new"), "fresh, target before": fresh.get("old"),
+                 "control": control.get("new"), "control, target before": control.get("old")}  # fmt: skip
+        for name, reading in parts.items():
+            for measure, found in (reading or {}).items():
+                if isinstance(found, dict) and "value" in found:
+                    n = (fresh if name.startswith("fresh") else control if name.startswith("control") else reading).get(
+                        "n"
+                    )
+                    yield {**head, "reading": name, "measure": measure, "images": n, **found}
+
+
+_READINGS = Table("Readings: failures and agreement of each round's target", READING_SCHEMA, reading_rows)
 _STANDINGS = Table("Standings: every leaderboard", STANDING_SCHEMA, standing_rows)
 TABLES: dict[str, dict[str, Table]] = {
     "mad": {
@@ -238,6 +268,16 @@ TABLES: dict[str, dict[str, Table]] = {
         "judgements": Table("Judgements: every answer, by the cell that asked", PREFERENCE_SCHEMA, preference_rows),
         "levels": Table("Levels: centre and number of images", LEVEL_SCHEMA, level_rows),
         "standings": _STANDINGS,
+    },
+    "self_gmad": {
+        "selections": Table("Selections: every pair with what target and ensembles said", PAIR_SCHEMA, pair_rows),
+        "readings": _READINGS,
+    },
+    "self_mad": {
+        "selections": Table(
+            "Selections: every exhibit with what target and ensembles said", SELECTION_SCHEMA, selection_rows
+        ),
+        "readings": _READINGS,
     },
 }
 """By kind and name."""

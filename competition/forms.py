@@ -15,6 +15,7 @@ from competition.kinds.base import Kind
 from competition.models import Competition, Entrant
 from corpora.models import Corpus, Taxonomy
 from models_zoo.models import Version
+from training.models import Edition, LabelledSet
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -71,6 +72,12 @@ class CompetitionForm(forms.ModelForm):
         fitting = versions_visible(user).filter(model__task=self.kind.task)
         self.fields["versions"].queryset = fitting  # type: ignore[attr-defined]
         self.order_fields(["name", "corpus", "versions", *self.setting_names(), "description", "is_public"])
+        if "edition" in self.fields:
+            choices = [(edition.pk, str(edition)) for edition in editions_visible(user, self.kind.task)]
+            field = self.fields["edition"]
+            self.fields["edition"] = forms.TypedChoiceField(
+                label=field.label, help_text=field.help_text, choices=[("", "Choose one"), *choices], coerce=int
+            )
         if self.instance.pk:
             entered = self.instance.entrants.values_list("version", flat=True)
             self.initial["versions"] = list(entered)
@@ -137,6 +144,67 @@ def form_of(show: "Show", base: type[CompetitionForm] = CompetitionForm) -> type
     versions.help_text = show.entrants_help
     members = {"Meta": meta, "kind": kind, "versions": versions, **option_fields(kind.Options)}
     return type(f"{kind.name.title()}{base.__name__}", (base,), {"__module__": __name__, **members})
+
+
+def editions_visible(user: "User", task: str) -> QuerySet[Edition]:
+    """Editions of labelled sets for a task that this person may look at, newest first."""
+    sets = LabelledSet.objects.visible_to(user).filter(task=task)
+    return Edition.objects.filter(labelled_set__in=sets).select_related("labelled_set").order_by("-id")
+
+
+class TroubleshootForm(forms.Form):
+    """How one version is troubleshot: what it does not say has the default of its kind."""
+
+    corpus = forms.ModelChoiceField(
+        Corpus.objects.none(), help_text="Images to look for failures in; those that are labelled already are left out"
+    )
+    edition = forms.ModelChoiceField(
+        Edition.objects.none(), label="Labelled set",
+        help_text="What the version was trained on: its validation split sets the scale, its test split says what is "
+        "forgotten",
+    )  # fmt: skip
+    preset = forms.ChoiceField(
+        label="Training",
+        choices=[("small", "Small: minutes on a CPU"), ("paper", "Paper: for a GPU")],
+        help_text="Of pruning and fine-tuning",
+    )
+    budget = forms.IntegerField(
+        min_value=4, max_value=10_000, initial=200, label="Images per round", help_text="Shown to people at most"
+    )
+    control_size = forms.IntegerField(
+        min_value=0, max_value=10_000, initial=30, label="Random images beside them",
+        help_text="The control arm: never trained on",
+    )  # fmt: skip
+    overlap = forms.IntegerField(min_value=1, max_value=100, initial=5, label="People per image")
+    variants = forms.IntegerField(min_value=2, max_value=32, initial=8, label="Variants", help_text="Pruned copies")
+    ensembles = forms.IntegerField(
+        min_value=1,
+        max_value=50,
+        initial=5,
+        label="Ensembles",
+        help_text="Random mixtures of variants",
+    )
+    seed = forms.IntegerField(min_value=0, initial=0, label="Seed")
+
+    def __init__(self, *args: Any, user: "User", version: Version, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.version = version
+        corpora = Corpus.objects.visible_to(user).filter(state="ready").order_by("name")
+        self.fields["corpus"].queryset = corpora  # type: ignore[attr-defined]
+        editions = editions_visible(user, version.model.task)
+        if version.model.taxonomy_id:
+            editions = editions.filter(labelled_set__taxonomy=version.model.taxonomy_id)
+        self.fields["edition"].queryset = editions  # type: ignore[attr-defined]
+        self.has_editions = editions.exists()
+
+    def settings(self) -> dict[str, Any]:
+        """What ``troubleshoot`` and its plan take beside version, corpus and edition; fields that are wrong left out."""
+        said = self.cleaned_data
+        options = {name: said[name] for name in ("budget", "variants", "ensembles") if name in said}
+        if said.get("preset"):
+            options |= {"prune_preset": said["preset"], "finetune_preset": said["preset"]}
+        common = {name: said[name] for name in ("control_size", "overlap") if name in said}
+        return {**common, "options": options}
 
 
 class ListForm(forms.Form):

@@ -10,7 +10,7 @@ from jobs.registry import job_handler
 
 def _round(context: JobContext) -> Round:
     rounds = Round.objects.select_related(
-        "competition__corpus", "competition__taxonomy", "competition__created_by", "campaign"
+        "competition__corpus", "competition__taxonomy", "competition__created_by", "campaign", "edition"
     )
     return rounds.get(pk=context.payload["round"])
 
@@ -29,6 +29,14 @@ def settle_job(context: JobContext) -> dict[str, Any]:
     from competition.rounds import round_settle
 
     return round_settle(round=_round(context), context=context)
+
+
+@job_handler("competition.learn")
+def learn_job(context: JobContext) -> dict[str, Any]:
+    """Put old and new labels together and start the run that learns from them."""
+    from competition.learning import learning_begin
+
+    return learning_begin(round=_round(context), context=context)
 
 
 @job_handler("competition.explore", queue=Queue.SCORE)

@@ -1,7 +1,8 @@
 """Competitions.
 
 Competition: a question put to several versions over one corpus. Entrant: a version in a competition.
-Round: one turn: score, select, label, settle; prepare before and learn after, where a target is troubleshot. Duel: two entrants in a round.
+Round: one turn: score, select, label, settle; where a target is troubleshot, prepare before and learn after.
+Duel: two entrants in a round.
 Exhibit: what is shown to people: in MAD one image on which the two entrants of a duel disagree; in gMAD a pair of
 images, the attacker's best and worst of a level of the defender.
 Target: the version that a troubleshooting competition (self-gMAD, self-MAD) is about; in each of its rounds it meets

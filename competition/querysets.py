@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from accounts.models import User
     from competition.models import Entrant
 
-LIVE_STATES = ("scoring", "selecting", "labelling", "settling")
+LIVE_STATES = ("preparing", "scoring", "selecting", "labelling", "settling", "learning")
 
 
 class CompetitionQuerySet(SharedQuerySet):
@@ -61,6 +61,13 @@ class ExhibitQuerySet(models.QuerySet[Any]):
     def asked(self) -> Self:
         """What people were or are asked about: everything but the untouched reserve."""
         return self.exclude(role="reserve")
+
+    def about_trials(self, **conditions: Any) -> Self:
+        """Those with a trial, of either of their images, that meets the conditions, such as ``state="open"``."""
+        either = Q(pk__in=[])
+        for name in ("trial", "second_trial"):
+            either |= Q(**{f"{name}__{field}": value for field, value in conditions.items()})
+        return self.filter(either)
 
     def of_pair(self, first: "Entrant", second: "Entrant") -> Self:
         """Exhibits of the duels of these two, in whichever order they are named."""

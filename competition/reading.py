@@ -13,19 +13,20 @@ from accounts.models import User
 from competition import charts
 from competition.kinds import KINDS
 from competition.kinds.base import Measure
-from competition.models import Competition, Duel, Entrant, Exhibit, Round, RoundState, Snapshot, Standing
-from labeling.models import TrialState
+from competition.models import Competition, Duel, Entrant, Round, RoundState, Snapshot, Standing
+from labeling.models import Trial, TrialState
 from models_zoo.appearances import Appearance
 
 if TYPE_CHECKING:
     from models_zoo.models import Version
 
-ORDER = [RoundState.SCORING, RoundState.SELECTING, RoundState.LABELLING, RoundState.SETTLING]
 STEP_TITLES = {
+    RoundState.PREPARING: "Prepare",
     RoundState.SCORING: "Score",
     RoundState.SELECTING: "Select",
     RoundState.LABELLING: "Label",
     RoundState.SETTLING: "Settle",
+    RoundState.LEARNING: "Learn",
 }
 
 
@@ -40,13 +41,13 @@ class Step:
 
 
 def round_steps(round_: Round | None, labelled: Mapping[str, int], what: Mapping[RoundState, str]) -> list[Step]:
-    """The steps of a round and how far it is; ``what``: what happens in each."""
-    state = round_.state if round_ else ""
-    reached = len(ORDER) if state == RoundState.COMPLETE else _reached(round_)
+    """The steps of a round and how far it is; ``what``: what happens in each, in their order."""
+    state, order = round_.state if round_ else "", list(what)
+    reached = _reached(round_, order)
     steps = []
-    for at, step in enumerate(ORDER):
+    for at, step in enumerate(order):
         tone = "done" if at < reached else ""
-        if at == reached and round_:
+        if at == reached and round_ and state != RoundState.COMPLETE:
             tone = "bad" if state in {RoundState.FAILED, RoundState.CANCELLED} else "now"
         detail = ""
         if step == RoundState.LABELLING and labelled.get("trials"):
@@ -55,25 +56,27 @@ def round_steps(round_: Round | None, labelled: Mapping[str, int], what: Mapping
     return steps
 
 
-def _reached(round_: Round | None) -> int:
+def _reached(round_: Round | None, order: Sequence[RoundState]) -> int:
     """Position of the step in hand; for a failed or cancelled round, of the one where it stopped."""
     if round_ is None:
         return 0
-    if round_.state in ORDER:
-        return ORDER.index(RoundState(round_.state))
+    if round_.state == RoundState.COMPLETE:
+        learns = RoundState.LEARNING in order and not (round_.learn_run and round_.learn_run.finished_at)
+        return len(order) - learns
+    if round_.state in order:
+        return order.index(RoundState(round_.state))
     if round_.labelling_at:
-        return ORDER.index(RoundState.LABELLING)
-    return ORDER.index(RoundState.SELECTING) if round_.campaign_id else 0
+        return order.index(RoundState.LABELLING)
+    return order.index(RoundState.SELECTING) if round_.campaign_id else 0
 
 
 def labelled_counts(round_: Round | None) -> dict[str, int]:
     """How many different questions people are asked for a round, and how many have ended."""
     if round_ is None:
         return {"trials": 0, "ended": 0}
-    asked = Exhibit.objects.asked().filter(round=round_)
+    asked = Trial.objects.filter(Q(exhibits__round=round_) | Q(second_exhibits__round=round_))
     return asked.aggregate(
-        trials=Count("trial", distinct=True),
-        ended=Count("trial", distinct=True, filter=~Q(trial__state=TrialState.OPEN) & Q(trial__isnull=False)),
+        trials=Count("pk", distinct=True), ended=Count("pk", distinct=True, filter=~Q(state=TrialState.OPEN))
     )
 
 

@@ -9,7 +9,10 @@ from jobs.models import Job, JobState
 from jobs.signals import job_ended
 from labeling.models import Campaign, Trial, TrialState, Verdict, VerdictOutcome
 from labeling.signals import campaign_closed, campaign_complete, trial_ended, verdicts_changed
+from training.models import Run
+from training.signals import run_ended
 
+LEARN_JOB = "competition.learn"
 INTERIM_STEPS = 10  # interim leaderboards while people label: one at each tenth
 
 
@@ -21,7 +24,7 @@ def on_trial_ended(*, trial: Trial, verdict: Verdict, **kwargs: Any) -> None:
     round_ = Round.objects.filter(campaign=trial.campaign_id).select_related("competition__created_by").first()
     if round_ is None:
         return
-    verdicts_copy(exhibits=Exhibit.objects.filter(trial=trial))
+    verdicts_copy(exhibits=Exhibit.objects.about_trials(pk=trial.pk))
     if verdict.outcome != VerdictOutcome.SETTLED:
         duels = Exhibit.objects.filter(trial=trial, role=ExhibitRole.SELECTED).values_list("duel", flat=True)
         reserves_promote(round=round_, duels=duels)
@@ -40,6 +43,22 @@ def _is_milestone(campaign_id: int) -> bool:
 def on_verdicts_changed(*, campaign: Campaign, **kwargs: Any) -> None:
     """Settle again, after a pause in which more may change."""
     _settle(campaign, soon=False)
+
+
+@receiver(run_ended)
+def on_run_ended(*, run: Run, **kwargs: Any) -> None:
+    """A round that waited for variants, or for its target to learn, goes on."""
+    from competition.learning import run_over
+
+    run_over(run)
+
+
+def _learning_ended(job: Job) -> None:
+    from competition.learning import learning_stop
+
+    round_ = Round.objects.filter(pk=job.payload["round"]).first()
+    if round_ is not None and job.state != JobState.SUCCEEDED:
+        learning_stop(round=round_, job=job)
 
 
 @receiver([campaign_complete, campaign_closed])
@@ -62,6 +81,8 @@ def on_job_ended(*, job: Job, **kwargs: Any) -> None:
     from competition.rounds import SETTLE_JOB, round_stop, settle_enqueue, settle_is_stale
     from competition.services import ROUND_JOB
 
+    if job.kind == LEARN_JOB:
+        _learning_ended(job)
     if job.kind not in {ROUND_JOB, SETTLE_JOB}:
         return
     round_ = Round.objects.filter(pk=job.payload["round"]).first()

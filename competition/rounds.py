@@ -34,21 +34,25 @@ logger = logging.getLogger(__name__)
 SETTLE_JOB = "competition.settle"
 SETTLE_PAUSE = timedelta(seconds=10)  # verdicts that change together are settled together
 TRIALS_AT_ONCE = 200
-VERDICT_FIELDS = ["right_first", "right_second", "preference", "dropped"]
-WORKING = (RoundState.SCORING, RoundState.SELECTING)
+VERDICT_OF = ("trial__verdict", "second_trial__verdict", "round__competition")
+VERDICT_FIELDS = ["right_first", "right_second", "preference", "preference_low", "preference_high", "dropped"]
+WORKING = (RoundState.PREPARING, RoundState.SCORING, RoundState.SELECTING)
 
 
 def round_work(*, round: Round, context: "JobContext") -> dict[str, Any]:
-    """Bring a round from scoring to labelling, or, when there is nothing to ask, to settling.
+    """Bring a round from preparing or scoring to labelling, or, when there is nothing to ask, to settling.
 
     Raises:
         DomainError: when the round was cancelled meanwhile, or a step failed; the message says why.
     """
-    competition = round.competition
-    versions = [entrant.version for entrant in competition.entrants.with_versions()]
+    competition, kind = round.competition, KINDS[round.competition.kind]
+    kind.prepare(round=round, context=context)
+    if round.state == RoundState.PREPARING:
+        _advance(round, (RoundState.PREPARING,), RoundState.SCORING)
+    versions = [entrant.version for entrant in kind.entrants(round)]
     scores_ensure(versions=versions, corpus=competition.corpus, context=context)
     _advance(round, (RoundState.SCORING, RoundState.SELECTING), RoundState.SELECTING)
-    KINDS[competition.kind].select(round=round, context=context)
+    kind.select(round=round, context=context)
     n_trials = trials_ask(round=round, context=context)
     if round.campaign and round.campaign.state in {CampaignState.DRAFT, CampaignState.PAUSED}:
         labeling.campaign_open(campaign=round.campaign, by=competition.created_by)
@@ -90,11 +94,13 @@ def _without_trial(round_: Round) -> list[Exhibit]:
 
 def _ask(kind: Kind, campaign: Campaign, exhibits: Sequence[Exhibit]) -> None:
     """One trial per question: exhibits that ask the same share it."""
+    asked = [kind.questions(exhibit) for exhibit in exhibits]
     with transaction.atomic():
-        trials = labeling.trials_add(campaign=campaign, trials=[kind.trial_spec(exhibit) for exhibit in exhibits])
-        for exhibit, trial in zip(exhibits, trials, strict=True):
-            exhibit.trial = trial
-        Exhibit.objects.bulk_update(exhibits, ["trial"])
+        trials = iter(labeling.trials_add(campaign=campaign, trials=[spec for specs in asked for spec in specs]))
+        for exhibit, specs in zip(exhibits, asked, strict=True):
+            exhibit.trial = next(trials)
+            exhibit.second_trial = next(trials) if len(specs) > 1 else None
+        Exhibit.objects.bulk_update(exhibits, ["trial", "second_trial"])
 
 
 def _campaign_of(round_: Round) -> Campaign:
@@ -136,7 +142,7 @@ def sharing_copy(competition: Competition, campaign: Campaign) -> None:
 def verdicts_copy(*, exhibits: QuerySet[Exhibit]) -> int:
     """Bring what exhibits say about their verdict up to date; returns how many changed."""
     changed = []
-    for exhibit in exhibits.filter(trial__isnull=False).select_related("trial__verdict", "round__competition"):
+    for exhibit in exhibits.filter(trial__isnull=False).select_related(*VERDICT_OF):
         facts = KINDS[exhibit.round.competition.kind].verdict_facts(exhibit)
         if any(getattr(exhibit, name) != value for name, value in facts.items()):
             for name, value in facts.items():
@@ -218,7 +224,7 @@ def _is_awaited(round_: Round) -> bool:
     """Whether people still have something to judge for this round; nothing, once its campaign is closed."""
     if round_.campaign and round_.campaign.state == CampaignState.CLOSED:
         return False
-    return Exhibit.objects.asked().filter(round=round_, trial__state=TrialState.OPEN).exists()
+    return Exhibit.objects.asked().about_trials(state=TrialState.OPEN).filter(round=round_).exists()
 
 
 def settle_is_stale(round: Round, job: Job) -> bool:

@@ -204,8 +204,20 @@ def round_start(*, competition: Competition, by: "User") -> Round:
             raise Conflict(f'"{competition}" has not been launched: launch it first.')
         if latest.state not in ENDED:
             raise Conflict(f"Round {latest.number} is {latest.state}: wait until it is complete, or cancel it.")
+        _require_learnt(latest)
         _raise_first(planning.preview(planning.Plan.of(competition)).problems)
         return _round_begin(competition, number=latest.number + 1, by=by)
+
+
+def _require_learnt(latest: Round) -> None:
+    """The next round of a target needs the target that the last one made."""
+    if not KINDS[latest.competition.kind].troubleshoots:
+        return
+    if latest.learn_run is None or latest.learn_run.finished_at is None:
+        raise Conflict(
+            f"Round {latest.number} has not been learnt from: fine-tune the target first, the next round is about the "
+            "new one."
+        )
 
 
 def entrant_add(*, competition: Competition, version: Version, by: "User") -> Entrant:
@@ -221,6 +233,8 @@ def entrant_add(*, competition: Competition, version: Version, by: "User") -> En
     with transaction.atomic():
         _lock(competition)
         latest = competition.rounds.order_by("-number").first()
+        if KINDS[competition.kind].troubleshoots:
+            raise Conflict(f'"{competition}" is about one version: troubleshoot "{version}" by itself.')
         plan = planning.Plan.of(competition, newcomers=[version])
         if version in plan.versions[:-1]:
             raise Conflict(f'"{version}" competes already.', field="version")
@@ -262,7 +276,7 @@ def round_cancel(*, round: Round, by: "User") -> Round:
         Conflict: when it is over.
     """
     require_edit(by, round.competition, action="cancel a round of")
-    states = (RoundState.SCORING, RoundState.SELECTING, RoundState.LABELLING)
+    states = (RoundState.PREPARING, RoundState.SCORING, RoundState.SELECTING, RoundState.LABELLING)
     with transaction.atomic():
         if not round_move(round, states, RoundState.CANCELLED):
             raise Conflict(f"Round {round.number} is {round.state}: there is nothing to cancel.")
@@ -289,9 +303,10 @@ def round_retry(*, round: Round, by: "User") -> Round:
         if round.job and not round.job.is_ended:
             raise Conflict(f'"{round.job}" is still stopping: retry in a moment.')
         _raise_first(planning.preview(planning.Plan.of(competition)).problems)
-        if not round_move(round, (RoundState.FAILED, RoundState.CANCELLED), RoundState.SCORING, error=""):
+        first = KINDS[competition.kind].first_state
+        if not round_move(round, (RoundState.FAILED, RoundState.CANCELLED), first, error=""):
             raise Conflict(f"Round {round.number} is {round.state}: only a failed or cancelled round can be retried.")
-        _work_begin(round, f"{competition}, round {round.number}", by)
+        _round_continue(round, by)
     return round
 
 
@@ -315,13 +330,34 @@ def round_move(round: Round, states: Sequence[str], to: RoundState, **fields: An
 
 
 def _round_begin(competition: Competition, *, number: int, by: "User") -> Round:
+    kind = KINDS[competition.kind]
     try:
-        round_ = Round.objects.create(competition=competition, number=number)
+        round_ = Round.objects.create(competition=competition, number=number, state=kind.first_state)
     except IntegrityError:
         raise Conflict(f"Round {number} was started meanwhile.") from None
-    _work_begin(round_, f"{competition}, round {number}", by)
+    _round_open(round_, by)
     logger.info("round %d of competition %s begun by %s", number, competition.pk, by)
     return round_
+
+
+def _round_open(round_: Round, by: "User") -> None:
+    """Start the work of a new round."""
+    if KINDS[round_.competition.kind].troubleshoots:
+        from competition.learning import round_open
+
+        round_open(round=round_, by=by)
+    else:
+        _work_begin(round_, f"{round_.competition}, round {round_.number}", by)
+
+
+def _round_continue(round_: Round, by: "User") -> None:
+    """Go on with a round that stopped."""
+    if KINDS[round_.competition.kind].troubleshoots:
+        from competition.learning import round_continue
+
+        round_continue(round=round_, by=by)
+    else:
+        _work_begin(round_, f"{round_.competition}, round {round_.number}", by)
 
 
 def _work_begin(round_: Round, title: str, by: "User") -> None:

@@ -6,6 +6,8 @@ app_name = "competition"
 urlpatterns = [
     path("", views.index, name="list"),
     path("new/", views.create, name="create"),
+    path("troubleshoot/<int:version_pk>/", views.troubleshoot, name="troubleshoot"),
+    path("troubleshoot/<int:version_pk>/preview/", views.troubleshoot_preview, name="troubleshoot_preview"),
     path("preview/", views.preview, name="preview"),
     path("explore/", views.explore, name="explore"),
     path("explore/start/", views.explore_start, name="explore_start"),
@@ -23,7 +25,7 @@ urlpatterns = [
     path("<int:pk>/entrants/<int:entrant_pk>/remove/", views.entrant_remove, name="entrant_remove"),
     *[
         path(f"<int:pk>/rounds/{verb}/", views.round_act, {"verb": verb}, name=f"round_{verb}")
-        for verb in ("start", "cancel", "retry", "settle")
+        for verb in ("start", "cancel", "retry", "settle", "learn", "close")
     ],
     path("<int:pk>/export/<slug:table>.<slug:form>", views.export, name="export"),
 ]

@@ -18,15 +18,18 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.errors import DomainError
 from accounts.models import User
 from accounts.permissions import require_researcher
-from competition import exploring, exports, planning, reading, services
-from competition.forms import EntrantForm, ExploreForm, ListForm, form_of
+from competition import exploring, exports, learning, planning, reading, services, troubleshooting
+from competition.forms import EntrantForm, ExploreForm, ListForm, TroubleshootForm, form_of
 from competition.models import Competition, Exhibit, Round, RoundState, Snapshot
 from competition.showing import SHOWS, show_of
 from competition.showing.base import RELATED, Show
+from models_zoo.models import Version
 
 PAGE = 50
 TILES = 48
 ROUND_ACTIONS: dict[str, tuple[Callable[..., Any], str]] = {
+    "learn": (learning.round_learn, "The target learns from what people said."),
+    "close": (learning.round_close, "The campaign is closed; what was judged is settled."),
     "cancel": (services.round_cancel, "The round is cancelled; nothing is lost."),
     "retry": (services.round_retry, "The round goes on."),
     "settle": (services.round_settle_now, "The leaderboard is being computed."),
@@ -54,7 +57,7 @@ def _blame(form: BaseForm, error: DomainError) -> None:
 
 
 def _latest_round(competition: Competition) -> Round | None:
-    found: Round | None = competition.rounds.select_related("job", "campaign").order_by("-number").first()
+    found: Round | None = competition.rounds.select_related("job", "campaign", "learn_run").order_by("-number").first()
     return found
 
 
@@ -220,6 +223,7 @@ def _round_context(round_: Round | None, show: Show) -> dict[str, Any]:
         "steps": reading.round_steps(round_, labelled, show.steps),
         "labelled": labelled,
         "nothing_to_ask": bool(round_ and round_.labelling_at and not labelled["trials"]),
+        "has_learnt": bool(round_ and learning.has_learnt(round_)),
     }
 
 
@@ -331,6 +335,57 @@ def entrant_add(request: HttpRequest, pk: int) -> HttpResponse:
     )
 
 
+def _target(request: HttpRequest, pk: int) -> Version:
+    """A version that the person may look at and have troubleshot."""
+    require_researcher(_user(request), action="troubleshoot a version")
+    found: Version = get_object_or_404(
+        Version.objects.visible_to(_user(request)).select_related("model__taxonomy"), pk=pk
+    )
+    return found
+
+
+@login_required
+def troubleshoot(request: HttpRequest, version_pk: int) -> HttpResponse:
+    """The form with which a version is troubleshot: sensible settings, and what they take."""
+    user, version = _user(request), _target(request, version_pk)
+    initial = {"edition": troubleshooting.edition_for(version), **request.GET.dict()}
+    form = TroubleshootForm(request.POST or None, user=user, version=version, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = troubleshooting.troubleshoot(
+                version=version, corpus=form.cleaned_data["corpus"], edition=form.cleaned_data["edition"], by=user,
+                seed=form.cleaned_data["seed"], **form.settings(),
+            )  # fmt: skip
+        except DomainError as error:
+            _blame(form, error)
+        else:
+            messages.success(request, f'"{version}" is being troubleshot: it is pruned into variants first.')
+            return redirect(made)
+    context = {"version": version, "form": form, "show": SHOWS[troubleshooting.kind_for(version)]}
+    return render(request, "competition/troubleshooting/start.html", context)
+
+
+@login_required
+@require_POST
+def troubleshoot_preview(request: HttpRequest, version_pk: int) -> HttpResponse:
+    """How many images, judgements and minutes it will take, as a fragment."""
+    version = _target(request, version_pk)
+    form = TroubleshootForm(request.POST, user=_user(request), version=version)
+    form.is_valid()
+    said, kind = form.cleaned_data, troubleshooting.kind_for(version)
+    if not said.get("corpus") or not said.get("edition"):
+        return render(request, "competition/troubleshooting/_takes.html", {})
+    settings = form.settings()
+    settings["options"] |= {"edition": said["edition"].pk}
+    shown = services.competition_preview(plan=troubleshooting.plan_for(version, said["corpus"], **settings))
+    context = {
+        "preview": shown,
+        "minutes": troubleshooting.people_minutes(shown, kind),
+        "seconds_each": troubleshooting.SECONDS_EACH[kind],
+    }
+    return render(request, "competition/troubleshooting/_takes.html", context)
+
+
 @login_required
 def entrant_preview(request: HttpRequest, pk: int) -> HttpResponse:
     """What adding a version would take, as a fragment."""
@@ -414,7 +469,7 @@ def explore(request: HttpRequest) -> HttpResponse:
     require_researcher(user, action="explore disagreements")
     chosen = all(request.GET.get(name) for name in ("corpus", "first", "second"))
     form = ExploreForm(request.GET if chosen else None, user=user, task=show.kind.task, initial=request.GET.dict())
-    context: dict[str, Any] = {"form": form, "show": show, "shows": SHOWS.values()}
+    context: dict[str, Any] = {"form": form, "show": show, "shows": [each for each in SHOWS.values() if each.exploring]}
     if chosen and form.is_valid():
         try:
             context |= _explored(request, show, form.cleaned_data)

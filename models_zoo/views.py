@@ -188,6 +188,9 @@ def version(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         **_version_facts(shown),
         "version": shown,
+        "can_train": shown.kind == VersionKind.TORCH
+        and shown.state == VersionState.VERIFIED
+        and shown.purpose == Purpose.USE,
         "job": _verify_job(shown),
         "parents": shown.parents.select_related("model"),
         "children": shown.children.select_related("model"),

@@ -1,7 +1,7 @@
 """Random ensembles of the pruned variants of one model, the competitors of self-gMAD (arXiv 2105.06747).
 
-The paper says that competitors are random ensembles of variants; how they are drawn is this project's choice: a subset of
-two or more, every size and every subset of a size alike, with weights from a flat Dirichlet distribution.
+The paper says that competitors are random ensembles of variants; how they are drawn is this project's choice: a subset
+of two or more, every size and every subset of a size alike, with weights from a flat Dirichlet distribution.
 """
 
 from dataclasses import dataclass

@@ -43,6 +43,12 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
+def key(values: Any, name: str) -> Any:
+    """The value of this name; None where there is none."""
+    return values.get(name) if isinstance(values, dict) else None
+
+
+@register.filter
 def at(values: Any, index: Any) -> Any:
     """One entry of a list or dict."""
     return values[index]

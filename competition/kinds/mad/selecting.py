@@ -83,7 +83,11 @@ def answers_read(competition: Competition) -> Answers:
     Raises:
         DomainError: when one is not scored yet.
     """
-    entrants = tuple(competition.entrants.select_related("version__model").order_by("number"))
+    return scores_answers(competition, tuple(competition.entrants.select_related("version__model").order_by("number")))
+
+
+def scores_answers(competition: Competition, entrants: tuple[Entrant, ...]) -> Answers:
+    """The columns of these entrants. Raises DomainError when one is not scored yet."""
     found = Scores.objects.filter(corpus=competition.corpus, version__in=[entrant.version_id for entrant in entrants])
     scores = {each.version_id: each for each in found.select_related("version__model", "corpus")}
     columns = [score_columns(_scores_of(entrant, competition, scores)) for entrant in entrants]
@@ -134,19 +138,20 @@ def duels_select(*, round: Round, answers: Answers, context: "JobContext") -> No
     if not pairs:
         return
     hidden = rows_asked_before(round)
-    for selection in _selections(round.competition, answers, pairs, hidden, context):
+    for selection in selections(round.competition, answers, pairs, hidden, context, k=round.competition.k):
         context.check()
-        duel_write(round=round, answers=answers, selection=selection)
+        duel_write(round=round, answers=answers, selection=selection, k=round.competition.k)
 
 
-def _selections(
-    competition: Competition, answers: Answers, pairs: Sequence[tuple[int, int]], hidden: Rows, context: "JobContext"
-) -> Iterator["PairSelection"]:
+def selections(
+    competition: Competition, answers: Answers, pairs: Sequence[tuple[int, int]], hidden: Rows, context: "JobContext",
+    *, k: int,
+) -> Iterator["PairSelection"]:  # fmt: skip
     """Selections in the order of ``pairs``; pairs with unanswered rows one by one, the others together."""
     from competition.selection.mad import select
 
     settings = {
-        "k": competition.k,
+        "k": k,
         "reserve": competition.reserve,
         "threshold": competition.threshold,
         "per_class_cap": competition.per_class_cap,
@@ -194,12 +199,12 @@ def _reporter(context: "JobContext", number: int, groups: int) -> Any:
     return report
 
 
-def duel_write(*, round: Round, answers: Answers, selection: "PairSelection") -> Duel:
+def duel_write(*, round: Round, answers: Answers, selection: "PairSelection", k: int) -> Duel:
     """Keep one pair's selection: the duel, its exhibits and its reserve, all or nothing; the first one kept stays."""
     competition = round.competition
     items = item_ensure(corpus=competition.corpus, rows=selection.rows.tolist())
     first, second = answers.entrants[selection.i], answers.entrants[selection.j]
-    n_selected = min(competition.k, len(selection.rows))
+    n_selected = min(k, len(selection.rows))
     facts = {
         "n_disagree": selection.counts.disagreements,
         "n_confident": selection.counts.confident,
@@ -239,10 +244,11 @@ def _number(column: np.ndarray | None, at: int) -> float | None:
     return None if column is None else float(column[at])
 
 
-def control_select(*, round: Round, answers: Answers) -> None:
+def control_select(*, round: Round, answers: Answers, hidden: Rows | None = None) -> None:
     """The control arm: random rows, each entrant's answer to them, the distinct answers cut into trials of two classes.
 
     Entrants that were there before keep their exhibits; a newcomer adds a question only where its answer was not asked.
+    hidden: rows left out; by default those of earlier rounds.
     """
     competition = round.competition
     present = list(
@@ -252,7 +258,7 @@ def control_select(*, round: Round, answers: Answers) -> None:
     new = [at for at, entrant in enumerate(answers.entrants) if entrant.pk not in known]
     if not new or not competition.control_size:
         return
-    order = _control_rows(round, answers, present)
+    order = _control_rows(round, answers, present, rows_asked_before(round) if hidden is None else hidden)
     items = item_ensure(corpus=competition.corpus, rows=order)
     asked: dict[int, list[Exhibit]] = {}
     for exhibit in present:
@@ -268,7 +274,7 @@ def control_select(*, round: Round, answers: Answers) -> None:
             Exhibit.objects.bulk_create(exhibits)
 
 
-def _control_rows(round_: Round, answers: Answers, present: Sequence[Exhibit]) -> list[int]:
+def _control_rows(round_: Round, answers: Answers, present: Sequence[Exhibit], hidden: Rows) -> list[int]:
     """The rows drawn at the round's first selection, in the order in which they were drawn."""
     from competition.selection.control import control_rows
 
@@ -278,7 +284,7 @@ def _control_rows(round_: Round, answers: Answers, present: Sequence[Exhibit]) -
         answers.n_rows,
         round_.competition.control_size,
         seed=round_.competition.seed + round_.number,
-        exclude=rows_asked_before(round_),
+        exclude=hidden,
     )
     return [int(row) for row in drawn]
 

@@ -1,7 +1,7 @@
 """self-gMAD (CVPR 2021, arXiv 2105.06747): one quality model against random ensembles of its own pruned variants.
 
-The target attacks every ensemble and defends against it, as in gMAD. The images of a pair are rated one by one, each image
-once, whatever the number of pairs that show it; their mean opinion scores say who is right, and train the target.
+The target attacks every ensemble and defends against it, as in gMAD. The images of a pair are rated one by one, each
+image once, whatever the number of pairs that show it; their mean opinion scores say who is right, and train the target.
 """
 
 from typing import TYPE_CHECKING, Any, Literal

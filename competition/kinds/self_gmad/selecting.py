@@ -1,8 +1,8 @@
 """A self-gMAD round's selection: the target against each ensemble, both roles, within a budget of images.
 
-Left out are rows that are labelled already or were asked about before, their near-duplicates, and rows of the content of the
-labelled set's validation and test images, whose labels could not be learnt from. Everything is kept in one transaction, so a
-round that is killed and started again ends with the same rows as one that was not.
+Left out are rows that are labelled already or were asked about before, their near-duplicates, and rows of the content
+of the labelled set's validation and test images, whose labels could not be learnt from. Everything is kept in one
+transaction, so a round that is killed and started again ends with the same rows as one that was not.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """What self-gMAD and self-MAD share: one version, the target, against random ensembles of its own pruned variants.
 
-The loop is that of arXiv 2105.06747; its figures (how many variants, how they are drawn, what counts as a failure) are this
-project's own. Target and ensembles are entrants of one round; the next round has new ones.
+The loop is that of arXiv 2105.06747; its figures (how many variants, how they are drawn, what counts as a failure) are
+this project's own. Target and ensembles are entrants of one round; the next round has new ones.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,11 @@ class SelfOptions(Options):
     )
     variants: int = Field(8, ge=2, le=32, title="Variants", description="Pruned copies of the target (V)")
     ensembles: int = Field(
-        5, ge=1, le=50, title="Ensembles", description="Random mixtures of variants, the competitors (E); no extra passes"
+        5,
+        ge=1,
+        le=50,
+        title="Ensembles",
+        description="Random mixtures of variants, the competitors (E); no extra passes",
     )
     budget: int = Field(200, ge=4, le=10_000, title="Images per round", description="Shown to people at most")
     prune_preset: str = Field("small", title="Pruning preset", description="Of the method “prune”")
@@ -122,6 +126,14 @@ def target_of(round_: Round) -> Entrant:
         round=round_, version__purpose=Purpose.USE
     ).get()  # fmt: skip
     return found
+
+
+def targets_here(round_: Round) -> list[Entrant]:
+    """The round's target, then the one of the round before: the two that its images can compare."""
+    known = {entrant.round_id: entrant for entrant in targets(round_.competition)}
+    before = round_before(round_)
+    found = [known[round_.pk]]
+    return [*found, known[before.pk]] if before is not None and before.pk in known else found
 
 
 def round_before(round_: Round) -> Round | None:

@@ -1,13 +1,15 @@
 """Before a round scores: variants are there, brought to one scale with the target, and mixed into ensembles.
 
-Everything follows from the competition's seed and the round's number; what is there is never made again, so a round that
-is killed anywhere ends with the same variants, ensembles and entrants as one that was not.
+Everything follows from the competition's seed and the round's number; what is there is never made again, so a round
+that is killed anywhere ends with the same variants, ensembles and entrants as one that was not.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from django.db import transaction
 from django.db.models import Max
@@ -18,8 +20,9 @@ from competition.models import Competition, Entrant, Round
 from competition.numbers import plain
 from corpora.models import Corpus
 from models_zoo.models import Task, Version, VersionState
-from models_zoo.reading import oriented
+from models_zoo.reading import oriented, score_columns
 from models_zoo.services import ensemble_add, scores_ensure, version_verify
+from training.engine.measures import accuracy, agreement
 from training.models import Edition, RunOutput
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ def round_prepare(*, round: Round, context: "JobContext") -> None:
         _verified(variant)
     _verified(target)
     scales = _calibrated(round, [target, *variants], context) if target.model.task == Task.QUALITY else {}
+    _tested(round, target, context)
     with transaction.atomic():
         locked = Round.objects.select_for_update().select_related("competition__created_by").get(pk=round.pk)
         if locked.own_entrants.count() < 2:
@@ -50,7 +54,7 @@ def round_prepare(*, round: Round, context: "JobContext") -> None:
 
 
 def variants_of(round_: Round) -> list[Version]:
-    """The variants that the round's ensembles are made of: pruned for it, or fine-tuned at the end of the last round."""
+    """The variants that the round's ensembles are made of: pruned for it, or fine-tuned in the round before."""
     before = round_before(round_)
     run = round_.prepare_run_id or (before.learn_run_id if before else None)
     found = RunOutput.objects.filter(run=run, role="variant").select_related("version__model__taxonomy")
@@ -70,7 +74,7 @@ def _verified(version: Version) -> None:
 
 
 def _calibrated(round_: Round, versions: Sequence[Version], context: "JobContext") -> dict[int, Scale]:
-    """{version id: (b1, b2, b3, b4)}, fitted to the validation images of the labelled set; kept in the round's facts."""
+    """{version id: (b1, b2, b3, b4)}, fitted to validation images of the labelled set; kept in the round's facts."""
     known = round_.facts.get("calibration", {})
     if all(str(version.pk) in known for version in versions):
         return {int(pk): _scale(line) for pk, line in known.items()}
@@ -105,7 +109,7 @@ def _validated(
     edition: Edition, versions: Sequence[Version], context: "JobContext"
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """MOS (n,) of the validation images, and what each version says of them (n,), oriented."""
-    corpora, rows, mos = validation_rows(edition)
+    corpora, rows, mos, _ = split_rows(edition, "val")
     if len(mos) < LEAST_VALIDATED:
         raise DomainError(
             f'"{edition}" has {len(mos)} rated images in its validation split; a scale needs at least '
@@ -122,13 +126,38 @@ def _validated(
     return mos, columns
 
 
-def validation_rows(edition: Edition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(corpus ids, rows, MOS) of the first labels of the edition's validation images, each (n,)."""
-    table = pq.read_table(edition.path, columns=["corpus", "row", "mos", "split", "origin"])
-    chosen = (table["split"].to_numpy() == "val") & (table["origin"].to_numpy() == "base")
-    columns = [table[name].to_numpy()[chosen] for name in ("corpus", "row", "mos")]
-    corpora, rows, mos = columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2].astype(np.float64)
-    return corpora, rows, mos
+def split_rows(edition: Edition, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, "pa.Table"]:
+    """(corpus ids, rows, MOS) of the first labels of a split of the edition, each (n,), and their lines."""
+    table = pq.read_table(edition.path)
+    table = table.filter((pc.field("split") == split) & (pc.field("origin") == "base"))
+    columns = [table[name].to_numpy() for name in ("corpus", "row", "mos")]
+    return columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2].astype(np.float64), table
+
+
+def _tested(round_: Round, target: Version, context: "JobContext") -> None:
+    """How the round's target does on the labelled set's test split, kept in the round's facts: nothing forgotten?"""
+    if "test" in round_.facts:
+        return
+    options: SelfOptions = _options(round_.competition)
+    corpora, rows, mos, table = split_rows(edition_require(options), "test")
+    is_quality = target.model.task == Task.QUALITY
+    said = np.full(len(rows), np.nan)
+    for pk in np.unique(corpora).tolist():
+        context.report(message="Measuring the target on the test split")
+        (scores,) = scores_ensure(versions=[target], corpus=Corpus.objects.get(pk=pk), context=context)
+        here = corpora == pk
+        column = oriented(scores) if is_quality else score_columns(scores)[0]
+        said[here] = column[rows[here]]
+    if is_quality:
+        found = agreement(said, mos, scale=table["scale"].to_numpy(), groups=table["group"].to_pylist(),
+                          seed=round_.competition.seed).plain()  # fmt: skip
+    else:
+        found = {"accuracy": accuracy(said == table["label"].to_numpy()).plain(), "n": len(said)}
+    with transaction.atomic():
+        locked = Round.objects.select_for_update().get(pk=round_.pk)
+        locked.facts = {**locked.facts, "test": found}
+        locked.save(update_fields=["facts"])
+    round_.refresh_from_db()
 
 
 def _enter(round_: Round, target: Version, variants: Sequence[Version], scales: dict[int, Scale]) -> None:
@@ -153,7 +182,7 @@ def _ensemble(
         for at, weight in zip(ensemble.members, ensemble.weights, strict=True)
     ]
     return ensemble_add(
-        model=target.model,
+        model=variants[0].model,
         label=f"ensemble {number} of {target.pk}, competition {round_.competition_id}.{round_.number}",
         by=round_.competition.created_by,
         members=members,

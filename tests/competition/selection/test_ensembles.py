@@ -26,7 +26,9 @@ def test_ensembles_have_two_to_all_members_and_whole_weights() -> None:
         assert min(each.weights) > 0
         assert sum(each.weights) == pytest.approx(1)
     heaviest = np.mean([max(each.weights) for each in drawn if len(each.members) == 2])
-    assert heaviest == pytest.approx(0.75, abs=0.05), "of two weights from a flat Dirichlet the larger is 3/4 on average"
+    assert heaviest == pytest.approx(0.75, abs=0.05), (
+        "of two weights from a flat Dirichlet the larger is 3/4 on average"
+    )
 
 
 def test_one_variant_makes_no_ensemble() -> None:
