@@ -60,8 +60,8 @@ class RoundSerializer(RoundLineSerializer):
         read_only_fields = fields
         extra_kwargs = {
             "facts": {
-                "help_text": "gMAD: calibration and levels (centre, low, high, count) by entrant, half_width; self-gMAD: "
-                "calibration by version, levels by entrant; test: target on its labelled set's test split"
+                "help_text": "gMAD: calibration and levels (centre, low, high, count) by entrant, half_width; "
+                "self-gMAD: calibration by version, levels by entrant; test: target on its labelled set's test split"
             }
         }
 

@@ -165,8 +165,8 @@ class TroubleshootForm(forms.Form):
     )  # fmt: skip
     preset = forms.ChoiceField(
         label="Training",
-        choices=[("small", "Small: minutes on a CPU"), ("paper", "Paper: for a GPU")],
-        help_text="Of pruning and fine-tuning",
+        choices=[("small", "Small: minutes on a CPU"), ("large", "Large: for a GPU")],
+        help_text="How long it is fine-tuned",
     )
     budget = forms.IntegerField(
         min_value=4, max_value=10_000, initial=200, label="Images per round", help_text="Shown to people at most"
@@ -198,11 +198,11 @@ class TroubleshootForm(forms.Form):
         self.has_editions = editions.exists()
 
     def settings(self) -> dict[str, Any]:
-        """What ``troubleshoot`` and its plan take beside version, corpus and edition; fields that are wrong left out."""
+        """What ``troubleshoot`` and its plan take beside version, corpus and edition, of the fields that are right."""
         said = self.cleaned_data
         options = {name: said[name] for name in ("budget", "variants", "ensembles") if name in said}
         if said.get("preset"):
-            options |= {"prune_preset": said["preset"], "finetune_preset": said["preset"]}
+            options |= {"finetune_preset": said["preset"]}
         common = {name: said[name] for name in ("control_size", "overlap") if name in said}
         return {**common, "options": options}
 

@@ -48,13 +48,14 @@ def _line(round_: Round, target: Any, snapshot: Snapshot | None) -> dict[str, An
 
 
 def learnt(round_: Round) -> dict[str, Any] | None:
-    """What fine-tuning did to the target on the test split: "before", "after"; None until it has ended."""
+    """What fine-tuning did to the target on the test split: "before", "after", "change", each by measure, and the run;
+    None until it has ended."""
     run = round_.learn_run
     if run is None or run.finished_at is None:
         return None
-    found = run.report.get("target", {})
-    said = {when: found.get(when, {}).get("test") for when in ("before", "after")}
-    return {**said, "run": run} if all(said.values()) else {"before": None, "after": None, "run": run}
+    told = next(iter(run.report.get("networks", [])), {})
+    found = told.get("cells", {}).get("test base", {})
+    return {"run": run, **{name: found.get(name) for name in ("before", "after", "change")}}
 
 
 def measures_of(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -110,15 +111,12 @@ def failure_plot(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 def forgetting(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Per learning round and measure: the test reading before and after, the difference, and whether it was kept."""
     found = []
-    for at, line in enumerate(lines):
-        before = line["test"]
-        after = lines[at + 1]["test"] if at + 1 < len(lines) else (line["learnt"] or {}).get("after")
-        for measure in measures_of(lines) if before and after else ():
-            old, new = before.get(measure), after.get(measure)
-            if old and new and old["value"] is not None and new["value"] is not None:
-                change = new["value"] - old["value"]
-                found.append({
-                    "round": line["round"], "measure": MEASURE_TITLES[measure], "before": old, "after": new,
-                    "change": change, "is_kept": change >= -FORGOTTEN_WITHIN,
-                })  # fmt: skip
+    for line in lines:
+        said = line["learnt"] or {}
+        for measure in measures_of(lines) if said.get("change") else ():
+            before, after, change = (said[name].get(measure, {}) for name in ("before", "after", "change"))
+            if change.get("value") is not None:
+                is_kept = change["value"] >= -FORGOTTEN_WITHIN
+                found.append({"round": line["round"], "measure": MEASURE_TITLES[measure], "before": before,
+                              "after": after, "change": change, "is_kept": is_kept})  # fmt: skip
     return found

@@ -38,7 +38,7 @@ class SelfOptions(Options):
     budget: int = Field(200, ge=4, le=10_000, title="Images per round", description="Shown to people at most")
     prune_preset: str = Field("small", title="Pruning preset", description="Of the method “prune”")
     finetune_preset: str = Field(
-        "small", title="Fine-tuning preset", description="Of the method “finetune”: small for a CPU, paper for a GPU"
+        "small", title="Fine-tuning preset", description="Of the method “finetune”: small for a CPU, large for a GPU"
     )
     finetune_steps: int | None = Field(
         None, ge=1, title="Fine-tuning steps", description="Instead of the preset's; empty: as the preset says"
