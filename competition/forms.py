@@ -200,10 +200,10 @@ class TroubleshootForm(forms.Form):
     def settings(self) -> dict[str, Any]:
         """What ``troubleshoot`` and its plan take beside version, corpus and edition, of the fields that are right."""
         said = self.cleaned_data
-        options = {name: said[name] for name in ("budget", "variants", "ensembles") if name in said}
+        options: dict[str, Any] = {name: said[name] for name in ("budget", "variants", "ensembles") if name in said}
         if said.get("preset"):
             options |= {"finetune_preset": said["preset"]}
-        common = {name: said[name] for name in ("control_size", "overlap") if name in said}
+        common: dict[str, Any] = {name: said[name] for name in ("control_size", "overlap") if name in said}
         return {**common, "options": options}
 
 

@@ -53,14 +53,14 @@ def learnt(round_: Round) -> dict[str, Any] | None:
     run = round_.learn_run
     if run is None or run.finished_at is None:
         return None
-    told = next(iter(run.report.get("networks", [])), {})
+    told: dict[str, Any] = next(iter(run.report.get("networks", [])), {})
     found = told.get("cells", {}).get("test base", {})
     return {"run": run, **{name: found.get(name) for name in ("before", "after", "change")}}
 
 
 def measures_of(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """The measures that the readings have, main one first."""
-    test = next((line["test"] for line in lines if line["test"]), {})
+    test: dict[str, Any] = next((line["test"] for line in lines if line["test"]), {})
     return [name for name in MEASURE_TITLES if name in test]
 
 
@@ -68,7 +68,7 @@ def readings_plots(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A plot per measure: each reading over the rounds with its intervals; empty before there is one."""
     plots = []
     for measure in measures_of(lines):
-        series = [
+        series: list[dict[str, Any]] = [
             {"name": "Test split", "points": _points(lines, measure, "test", "")},
             {"name": "Fresh selection, this round's target", "points": _points(lines, measure, "fresh", "new")},
             {"name": "Fresh selection, the target before", "points": _points(lines, measure, "fresh", "old")},

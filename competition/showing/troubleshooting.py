@@ -98,7 +98,7 @@ class SelfShow(Show):
 
 
 class SelfGmadShow(SelfShow, GmadShow):
-    kind = SELF_GMAD
+    kind = SELF_GMAD  # type: ignore[assignment]  # a show of gMAD is taken for what it draws alone
     about = (
         "Troubleshoot one image-quality model: pruned copies of it find the images on which it fails, people rate "
         "them, and the model learns from what they say."
@@ -222,7 +222,7 @@ def _column(entrant: Entrant, round_: Round | None, competition: Competition) ->
 
 
 class SelfMadShow(SelfShow, MadShow):
-    kind = SELF_MAD
+    kind = SELF_MAD  # type: ignore[assignment]  # as above, of MAD
     exploring = ""
     about = (
         "Troubleshoot one classifier: pruned copies of it find the images on which it is wrong, people say who is "

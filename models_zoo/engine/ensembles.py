@@ -79,9 +79,10 @@ def mix_scores(
     columns: per member (n,) scores as given, NaN where there is none; sign: -1 where lower scores are better, so that a
     scale sees oriented scores and the mean points the way of the members.
     """
+    said = [np.asarray(column, np.float64) for column in columns]
     parts = [
-        weight * (np.float64(column) if scale is None else sign * calibrate(sign * np.asarray(column), scale))
-        for column, weight, scale in zip(columns, weights, scales, strict=True)
+        weight * (column if scale is None else sign * calibrate(sign * column, scale))
+        for column, weight, scale in zip(said, weights, scales, strict=True)
     ]
     return np.sum(parts, axis=0).astype(np.float32)
 

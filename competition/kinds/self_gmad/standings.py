@@ -158,7 +158,7 @@ def _rated_rows(exhibits: Sequence[Exhibit], rated: Mapping[int, Rated]) -> np.n
     for exhibit in exhibits:
         sides = [(exhibit.trial_id, exhibit.item), (exhibit.second_trial_id, exhibit.second_item)]
         for trial, item in sides:
-            if item is not None and trial in rated:
+            if item is not None and trial is not None and trial in rated:
                 found[item.row] = (rated[trial].mean, exhibit.role == ExhibitRole.CONTROL)
     return np.array([(row, *found[row]) for row in sorted(found)], dtype=np.float64).reshape(-1, 3)
 

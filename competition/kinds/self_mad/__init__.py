@@ -53,7 +53,7 @@ class SelfMad(SelfKind):
             ("threshold", plan.threshold, 0, 1, "a confidence lies between 0 and 1; pruned ensembles are rarely sure"),
             ("per_class_cap", plan.per_class_cap, 1, 10_000, "at least 1 image of a predicted class must be allowed"),
         ]
-        return [*super().problems(plan), *out_of_bounds(bounds)]  # type: ignore[arg-type]
+        return [*super().problems(plan), *out_of_bounds(bounds)]
 
     def select(self, *, round: Round, context: "JobContext") -> None:
         from competition.kinds.self_mad.selecting import round_select
