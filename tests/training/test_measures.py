@@ -54,6 +54,7 @@ def test_scales_are_never_pooled() -> None:
     x, y = rated(40)
     shifted = agreement(np.append(x, x), np.append(y / 4, 75 + y / 4), scale=np.repeat([0, 1], 40), replicates=0)
     assert shifted.srcc.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert srcc(np.append(x, x), np.append(y, y), scale=np.repeat([0, 1], 40)) == pytest.approx(shifted.srcc.value)
     assert srcc(np.append(x, x), np.append(y / 4, 75 + y / 4)) < shifted.srcc.value - 0.1
 
 

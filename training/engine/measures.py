@@ -78,13 +78,8 @@ def agreement(
     None: each image by itself. Images without a finite score are left out. Scales with fewer than three images, or with
     one score or one MOS, have no measure and are left out too; without any other, all measures are NaN.
     """
-    x, y = np.asarray(scores, np.float64), np.asarray(mos, np.float64)
-    known = np.isfinite(x) & np.isfinite(y)
-    scales = np.zeros(len(x), np.int64) if scale is None else np.asarray(scale)
-    clusters = np.arange(len(x)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    x, y, scales, clusters = x[known], y[known], scales[known], clusters[known]
-    parts = [scales == each for each in np.unique(scales)]
-    parts = [part for part in parts if part.sum() >= _LEAST and np.ptp(x[part]) > 0 and np.ptp(y[part]) > 0]
+    x, y, scales, clusters = _known(scores, mos, scale, groups)
+    parts = _parts(x, y, scales)
     if not parts:
         nothing = Measured(np.nan, np.nan, np.nan)
         note = f"{len(x)} images of one score or one MOS: there is nothing to correlate"
@@ -123,8 +118,14 @@ def change(before: Agreement, after: Agreement) -> dict[str, Measured]:
 
 
 def srcc(scores: npt.ArrayLike, mos: npt.ArrayLike, *, scale: npt.ArrayLike | None = None) -> float:
-    """Spearman's rank correlation alone, without an interval; NaN where it is not defined."""
-    return agreement(scores, mos, scale=scale, replicates=0).srcc.value
+    """Spearman's rank correlation alone, as `agreement` has it, without an interval; NaN where it is not defined."""
+    x, y, scales, _ = _known(scores, mos, scale, None)
+    parts = _parts(x, y, scales)
+    if not parts:
+        return float("nan")
+    ones = [np.ones((1, part.sum())) for part in parts]
+    found = [_pearson(_ranks(x[part], w), _ranks(y[part], w), w) for part, w in zip(parts, ones, strict=True)]
+    return float(_weighted(found, np.array([part.sum() for part in parts], np.float64))[0])
 
 
 def accuracy(right: npt.ArrayLike) -> Measured:
@@ -134,6 +135,23 @@ def accuracy(right: npt.ArrayLike) -> Measured:
         return Measured(np.nan, np.nan, np.nan)
     low, high = wilson(hits.sum(), len(hits))
     return Measured(float(hits.mean()), float(low), float(high))
+
+
+def _known(
+    scores: npt.ArrayLike, mos: npt.ArrayLike, scale: npt.ArrayLike | None, groups: npt.ArrayLike | None
+) -> tuple[Floats, Floats, npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Scores, MOS, scales and numbers of groups of the images that have both."""
+    x, y = np.asarray(scores, np.float64), np.asarray(mos, np.float64)
+    known = np.isfinite(x) & np.isfinite(y)
+    scales = np.zeros(len(x), np.int64) if scale is None else np.asarray(scale)
+    clusters = np.arange(len(x)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    return x[known], y[known], scales[known], clusters[known]
+
+
+def _parts(x: Floats, y: Floats, scales: npt.NDArray[Any]) -> list[npt.NDArray[np.bool_]]:
+    """The images of each scale that can be correlated."""
+    parts = [scales == each for each in np.unique(scales)]
+    return [part for part in parts if part.sum() >= _LEAST and np.ptp(x[part]) > 0 and np.ptp(y[part]) > 0]
 
 
 def _drawn(clusters: npt.NDArray[np.int64], replicates: int, seed: int) -> Floats:

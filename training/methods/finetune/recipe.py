@@ -22,6 +22,7 @@ from training.methods.finetune.losses import class_losses, quality_losses
 
 SHOWN = 8  # crops of the first batch, in the samples
 VARIANT_REPLICATES = 200  # of the intervals of variants; the target's have more
+OF_THE_MASKS = ("kind", "ratio", "asked_ratio", "stage", "words", "sparsity")  # facts of a variant that stay true
 Cell = tuple[Split, Origin]
 
 
@@ -93,7 +94,7 @@ def finetune(run: RunContext, config: FinetuneConfig) -> None:
         labels={origin: len(half.rows) for origin, half in zip(ORIGINS, halves, strict=True)},
     )
     for at, learner in enumerate(learners):
-        facts = {key: value for key, value in learner.given.facts.items() if key != "arrays_sha256"}
+        facts = {name: learner.given.facts[name] for name in OF_THE_MASKS if name in learner.given.facts}
         run.save(
             "target" if at == 0 else "variant",
             learner.network,
