@@ -12,6 +12,7 @@ from django.db import transaction
 
 from accounts.errors import DomainError
 from accounts.permissions import require_view
+from corpora.models import Taxonomy
 from jobs.context import JobContext, JobLost
 from models_zoo.models import Model, Task, Version, VersionState
 from models_zoo.reading import version_spec
@@ -76,7 +77,8 @@ def run_inputs(run: Run) -> "dict[str, list[InputNetwork]]":
         require_view(run.created_by, version.model)
         made_by: RunOutput | None = getattr(version, "run_output", None)
         facts = {} if made_by is None else made_by.facts
-        network = InputNetwork(str(version), version_spec(version), facts, _arrays_file(facts))
+        direction = version.model.higher_is_better if version.model.task == Task.QUALITY else None
+        network = InputNetwork(str(version), version_spec(version), facts, _arrays_file(facts), direction)
         found.setdefault(entry.role, []).append(network)
     return found
 
@@ -143,32 +145,38 @@ def _model_of(run: Run, task: Task) -> Model:
     for slot in method(run.method).card.inputs:
         if slot.role in by_role:
             return by_role[slot.role]
+    return _model_create(run, task)
+
+
+def _model_create(run: Run, task: Task) -> Model:
+    """A model for what a run made; it points the way that the first input of the task does."""
+    like = run.inputs.filter(version__model__task=task).select_related("version__model__taxonomy").first()
+    card = None if like is None else like.version.model
     name = run.name[:120]
     if Model.objects.filter(name=name).exists():
         name = f"{run.name[:100]} (run {run.pk})"
+    is_quality = task == Task.QUALITY
     return model_create(
         name=name,
         task=task,
-        taxonomy=_taxonomy(run) if task == Task.CLASSIFICATION else None,
+        taxonomy=None if is_quality else _taxonomy(run, card),
+        higher_is_better=card.higher_is_better if card is not None and is_quality else True,
         by=run.created_by,
         description=f'Trained by run {run.pk}, method "{run.method}".',
         is_public=run.is_public,
     )
 
 
-def _taxonomy(run: Run) -> Any:
+def _taxonomy(run: Run, card: Model | None) -> Taxonomy:
     """The label space of the labels, else of the first classifier that went in."""
-    if run.edition is not None and run.edition.labelled_set.taxonomy is not None:
-        return run.edition.labelled_set.taxonomy
-    entry = (
-        run.inputs.filter(version__model__task=Task.CLASSIFICATION).select_related("version__model__taxonomy").first()
-    )
-    if entry is None:
+    labels = run.edition.labelled_set.taxonomy if run.edition is not None else None
+    found: Taxonomy | None = labels or (card.taxonomy if card is not None else None)
+    if found is None:
         raise DomainError(
             f'Method "{run.method}" gave a classifier, but nothing says in which label space: give the run class '
             "labels or a classifier to start from."
         )
-    return entry.version.model.taxonomy
+    return found
 
 
 def _label(run: Run, model: Model, output: "Output", *, several: bool) -> str:

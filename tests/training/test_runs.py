@@ -22,8 +22,9 @@ from jobs.inline import run_inline
 from jobs.models import Job, JobState, Queue
 from jobs.services import job_cancel, job_reap, job_retry
 from jobs.worker import job_run
-from models_zoo.models import Model, Version, VersionState
+from models_zoo.models import Model, Task, Version, VersionState
 from tests.models_zoo.builders import make_taxonomy
+from tests.models_zoo.quality_builders import quality_model
 from training import running
 from training.engine import local
 from training.engine.metrics import read_metrics
@@ -98,6 +99,15 @@ def test_outputs_without_a_model_to_go_to_get_one(
     models = [run.outputs.get().version.model for run in runs]
     assert [model.name for model in models] == ["Mine", f"Mine (run {runs[1].pk})"]
     assert {(model.created_by, model.taxonomy) for model in models} == {(other_researcher, start.model.taxonomy)}
+
+
+@pytest.mark.django_db
+def test_a_new_quality_model_points_the_way_its_input_does(researcher: User, other_researcher: User, wobble: str):
+    run = Run.objects.create(name="Mine", method=wobble, created_by=other_researcher)
+    model = quality_model(researcher, "dmos", higher_is_better=False)
+    version = Version.objects.create(model=model, label="v1", kind="torch", outputs="score", created_by=researcher)
+    run.inputs.create(role="start", version=version)
+    assert running._model_of(run, Task.QUALITY).higher_is_better is False
 
 
 @pytest.mark.django_db

@@ -112,7 +112,7 @@ def run_method(
         "config": configured.model_dump(mode="json"),
         "seed": seed,
         "inputs": inputs_digest(given),
-        "data": getattr(data, "digest", ""),
+        "data": "" if data is None else data.digest,
         "processes": accelerator.num_processes,
     }
     directory.mkdir(parents=True, exist_ok=True)

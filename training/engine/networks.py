@@ -28,13 +28,15 @@ class InputNetwork:
     """A version that goes into a run.
 
     facts: what the run that made it said of it. arrays_file: the arrays that it kept beside the weights.
-    role, number: its place among the inputs; filled in by the engine.
+    higher_is_better: of a quality network, as its model's card says; None where nobody says it. role, number: its place
+    among the inputs; filled in by the engine.
     """
 
     name: str
     spec: VersionSpec
     facts: Mapping[str, Any] = field(default_factory=dict)
     arrays_file: Path | None = None
+    higher_is_better: bool | None = None
     role: str = ""
     number: int = 0
 

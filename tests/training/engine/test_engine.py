@@ -214,6 +214,33 @@ def test_a_real_full_device_is_told_from_other_errors():
     assert not checkpoints._is_full(OSError(errno.EACCES, "no"))
 
 
+def test_a_run_that_another_process_holds_writes_nothing_more(run: Callable[..., RunResult], tmp_path: Path):
+    def lost(where: Progress) -> None:
+        if where.done == 2:
+            raise guards.RunLost
+
+    with pytest.raises(guards.RunLost):
+        run(config={"steps": 4}, progress=lost)
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+def test_a_second_process_waits_for_the_first(run: Callable[..., RunResult], tmp_path: Path):
+    import fcntl
+
+    (tmp_path / "run").mkdir()
+    said: list[Progress] = []
+
+    def free_after_two(where: Progress) -> None:
+        said.append(where)
+        if len(said) == 2:
+            lock.close()
+
+    with (tmp_path / "run" / ".lock").open("w") as lock:
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+        assert run(progress=free_after_two).outputs
+    assert [where.stage for where in said[:3]] == ["waiting for another process that holds this run"] * 2 + ["wide"]
+
+
 # Loops
 
 
