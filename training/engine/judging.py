@@ -1,7 +1,7 @@
 """How good networks are on labelled rows, whatever their task: by opinion scores, or by classes.
 
 Mark: one number, higher = better; SRCC of a quality network, accuracy of a classifier. Orientation: 1, or -1 for a
-quality network whose lower scores are better; read off the labels where the architecture does not say it.
+quality network whose lower scores are better; read off the labels where neither its card nor its architecture says it.
 """
 
 from collections.abc import Sequence
@@ -44,8 +44,11 @@ class Judge:
                 f'{run.data.name or "the labelled set"} holds labels for {run.data.task}, but "{target.name}" is for '
                 f"{task}: choose another labelled set"
             )
-        judge = cls(run, run.data, target.preprocessing, 1)
-        if task == "classification" or architecture_card(target.architecture).higher_is_better:
+        known = target.higher_is_better
+        if known is None and architecture_card(target.architecture).higher_is_better:
+            known = True
+        judge = cls(run, run.data, target.preprocessing, -1 if known is False else 1)
+        if task == "classification" or known is not None:
             return judge
         rows = run.data.rows("val") if len(run.data.rows("val")) else run.data.rows("train")
         found = judge.marks([target.module().to(run.device)], rows.where(np.arange(min(len(rows), _MOST_READ))))[0]

@@ -1,5 +1,6 @@
 """Fine-tuning: half old and half new labels, masks that stay, failures that are unlearnt, and what is forgotten."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,13 @@ def test_networks_without_a_deviation_get_a_fixed_one(both: LabelledData, tmp_pa
     config = CONFIG | {"steps": 2}
     result = run_method("finetune", config=config, data=both, directory=tmp_path / "run", inputs={"target": network})
     assert result.network("target").architecture == "cnniqa"
+    marks = []
+    for known in (True, False):
+        inputs = {"target": replace(network, higher_is_better=known)}
+        config = {"variants": 1, "tolerance": 1.0}
+        pruned = run_method("prune", config=config, data=both, directory=tmp_path / str(known), inputs=inputs)
+        marks.append(pruned.report["target"])
+    assert marks[0] == -marks[1]
     scored = with_sigma(torch.tensor([1.0, 2.0]), -1, 0.5)
     assert scored.tolist() == [[-1, 0.5], [-2, 0.5]]
     assert with_sigma(torch.tensor([[1.0, 3.0]]), 1, 0.5).tolist() == [[1, 3]]

@@ -102,6 +102,11 @@ def _network(run: RunContext, config: UniqueConfig) -> tuple[nn.Module, str, dic
             f'"{start.name}" is a {start.architecture}: this method trains networks that give a score and its '
             "deviation; start from a version of a unique architecture, or from none"
         )
+    if start.higher_is_better is False:
+        raise ValueError(
+            f'of "{start.name}" lower scores are better, but this method trains scores of which higher ones are: start '
+            "from another version, or from none"
+        )
     return start.module(), start.architecture, dict(start.arch_kwargs), start.preprocessing
 
 
