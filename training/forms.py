@@ -1,6 +1,7 @@
 """Forms of runs and labelled sets: they check types, the services check sense."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -46,6 +47,26 @@ def tasks_of(of: Method) -> list[str]:
     if of.card.data == "any":
         return [str(task) for task in Task]
     return [of.card.data] if of.card.data else []
+
+
+RESOURCES: dict[str, forms.Field] = {
+    "precision": forms.ChoiceField(
+        required=False,
+        choices=[("", "By what the device can do"), ("fp32", "fp32"), ("bf16", "bf16"), ("fp16", "fp16")],
+    ),
+    "on_device_loss": forms.ChoiceField(
+        required=False,
+        label="When a GPU disappears",
+        choices=[("", "Fail, resumable"), ("cpu", "Go on on the CPU from the last checkpoint")],
+    ),
+    "time_limit_seconds": forms.FloatField(
+        required=False, min_value=0, label="Time limit", help_text="Seconds of one start; it can go on afterwards"
+    ),
+    "memory_limit_gb": forms.FloatField(
+        required=False, min_value=0, label="Memory limit", help_text="GB; beyond it the run stops, resumable"
+    ),
+}
+"""Fields of ``training.engine.devices.Resources`` that the form offers beside the device."""
 
 
 class EditionChoice(forms.ModelChoiceField):
@@ -102,7 +123,7 @@ class RunForm(forms.Form):
             help_text="auto: a GPU where there is one; cpu; cuda; one of several GPUs, such as cuda:1",
             widget=forms.TextInput(attrs={"list": "devices"}),
         )
-        self.fields |= fields
+        self.fields |= {**fields, **deepcopy(RESOURCES)}
 
     def _config_fields(self) -> dict[str, forms.Field]:
         """The config's fields with the preset's values; each knows what the preset says, to mark what differs."""
@@ -131,6 +152,7 @@ class RunForm(forms.Form):
             "edition": cleaned.get("edition"),
             "seed": cleaned["seed"],
             "device": cleaned["device"],
+            "resources": {name: cleaned[name] for name in RESOURCES if cleaned[name] not in (None, "")},
         }
 
     def blame(self, error: DomainError) -> None:
@@ -148,6 +170,9 @@ class RunForm(forms.Form):
             lines.append({"field": field, "preset": shown_value(info, usual[name])})
         return lines
 
+    def resource_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in RESOURCES]
+
     def input_fields(self) -> list[forms.BoundField]:
         names = [name for name in self.fields if name.startswith(INPUT)]
         return [self[name] for name in names]
@@ -160,7 +185,7 @@ class RunForm(forms.Form):
             inputs.setdefault(INPUT + entry.role, []).append(entry.version_id)
         values = {name: ids if len(ids) > 1 else ids[0] for name, ids in inputs.items()}
         config = {CONFIG + name: value for name, value in run.config.items()}
-        return {**values, **config, "edition": run.edition_id, "seed": run.seed, "device": run.device}
+        return {**values, **config, "edition": run.edition_id, "seed": run.seed, "device": run.device, **run.resources}
 
 
 def _input_field(slot: InputSlot, user: "User") -> forms.Field:

@@ -6,6 +6,7 @@ the column, what comes before it the row.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 MOST_COLUMNS = 12
@@ -73,21 +74,26 @@ def _is_interval(value: Any) -> bool:
 
 
 def _nested(title: str, value: Any) -> Iterator[Block]:
-    if isinstance(value, list):
-        leaves: list[Leaf] = [
-            ((str(number), *path), leaf) for number, part in enumerate(value, 1) for path, leaf in _leaves(part)
-        ]
-    else:
-        leaves = list(_leaves(value))
+    leaves = list(_leaves(value) if isinstance(value, Mapping) else _listed(value))
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for path, leaf in leaves:
         rows.setdefault(path[:-1], {})[path[-1]] = leaf
+    titles = chain([title], repeat(""))  # said once
     alone = rows.pop((), {})
     if alone:
-        yield Facts(title, [(words(name), cell(leaf)) for name, leaf in alone.items()])
-        title = ""
-    if rows:
-        yield from _tables(title, rows)
+        yield Facts(next(titles), [(words(name), cell(leaf)) for name, leaf in alone.items()])
+    for depth in sorted({len(path) for path in rows}):
+        yield from _tables(next(titles), {path: values for path, values in rows.items() if len(path) == depth})
+
+
+def _listed(values: Sequence[Mapping[str, Any]]) -> Iterator[Leaf]:
+    """The leaves of a list of objects, under their names or else their numbers."""
+    names = [str(part.get("name", "")) for part in values]
+    is_named = all(names) and len(set(names)) == len(names)
+    for number, (name, part) in enumerate(zip(names, values, strict=True), 1):
+        for path, leaf in _leaves(part):
+            if not (is_named and path == ("name",)):
+                yield (name if is_named else str(number), *path), leaf
 
 
 def _leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
@@ -99,27 +105,33 @@ def _leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Le
 
 
 def _tables(title: str, rows: dict[tuple[str, ...], dict[str, Any]]) -> Iterator[Block]:
-    columns = list(dict.fromkeys(name for values in rows.values() for name in values))
+    """One table of paths of one length; several lists of facts where hardly any column is shared."""
+    told = ((name, value) for values in rows.values() for name, value in values.items())
+    columns = list(dict.fromkeys(name for name, value in told if value not in (None, "", [])))
+    paths = list(rows)
+    telling = [at for at in range(len(paths[0])) if len(rows) == 1 or len({path[at] for path in paths}) > 1]
     if len(columns) > MOST_COLUMNS:
         for path, values in rows.items():
-            named = " · ".join([*([title] if title else []), *map(words, path)])
-            yield Facts(named, [(words(name), cell(leaf)) for name, leaf in values.items()])
+            named = " · ".join([*([title] if title else []), *(words(path[at]) for at in telling)])
+            yield Facts(named, [(words(name), cell(values[name])) for name in columns if name in values])
         return
-    n_names = max(map(len, rows))
-    lines = []
-    for path, values in rows.items():
-        names = [*map(words, path), *[""] * (n_names - len(path))]
-        lines.append((names, [cell(values.get(name)) for name in columns]))
+    lines = [
+        ([row_words(path[at]) for at in telling], [cell(values.get(name)) for name in columns])
+        for path, values in rows.items()
+    ]
     heads = [(words(name), any(line[1][at].is_number for line in lines)) for at, name in enumerate(columns)]
-    yield Table(title, n_names, heads, lines)
+    yield Table(title, len(telling), heads, lines)
 
 
 def words(name: str) -> str:
     """A name of the report as a person reads it."""
-    if name.lower() in UPPER:
-        return name.upper()
-    text = str(name).replace("_", " ")
+    text = row_words(name)
     return text[:1].upper() + text[1:]
+
+
+def row_words(name: str) -> str:
+    """As ``words``, but not with a capital: some of them are names of versions."""
+    return name.upper() if name.lower() in UPPER else name.replace("_", " ")
 
 
 def cell(value: Any) -> Cell:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -147,12 +149,7 @@ def test_the_schema_knows_runs_and_their_configs(api: APIClient) -> None:
         assert words in text
 
 
-def test_queries_do_not_grow(
-    api: APIClient, admin: User, edition: Edition, sketch: Method, django_assert_num_queries
-) -> None:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
+def test_queries_do_not_grow(api: APIClient, admin: User, edition: Edition, sketch: Method) -> None:
     make_run(admin, edition)
 
     def counts() -> list[int]:

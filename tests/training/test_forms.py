@@ -31,6 +31,7 @@ def filled(of: Edition, /, **values: Any) -> dict[str, Any]:
 
 def test_a_run_is_started_from_the_form(page: Client, edition: Edition, network: Version, sketch: Method) -> None:
     given = filled(edition, config_rate="0.002", config_cap="4", input_start=network.pk, seed=7, device="cuda:1")
+    given |= {"precision": "bf16", "time_limit_seconds": "3600"}
     response = page.post(ADDRESS, given)
     run = Run.objects.get()
     assert response.url == run.get_absolute_url()
@@ -38,6 +39,7 @@ def test_a_run_is_started_from_the_form(page: Client, edition: Edition, network:
         "steps": 400, "rate": 0.002, "widths": [16, 32], "loss": "fidelity", "flip": True, "cap": 4,
     }  # fmt: skip
     assert (run.preset, run.seed, run.device, run.edition) == ("small", 7, "cuda:1", edition)
+    assert run.resources == {"precision": "bf16", "time_limit_seconds": 3600.0}
     assert run.inputs.get().version == network
     assert run.job.state == "queued"
     assert page.post(ADDRESS, given).url == run.get_absolute_url()  # a second click starts nothing
@@ -141,6 +143,26 @@ def test_reports_of_any_shape_are_readable() -> None:
     assert facts.rows[-1][1].interval == "0.2500 to 0.7500"
     assert before.columns == [("SRCC", True), ("N", True)]
     assert [(names, [cell.text for cell in cells]) for names, cells in before.rows] == [
-        (["Target", "Val"], ["0.5000", "3"]), (["Variant 1", "Val"], ["0.2500", "3"]),
+        (["target"], ["0.5000", "3"]), (["variant 1"], ["0.2500", "3"]),
     ]  # fmt: skip
-    assert [names for names, _ in rows.rows] == [["1"], ["2"]]
+    assert [(names, [cell.text for cell in cells]) for names, cells in rows.rows] == [
+        (["a"], ["0.5000"]), (["b"], ["0.2500"]),
+    ]  # fmt: skip
+
+
+def test_the_report_of_a_fine_tuning_is_one_table_of_measures() -> None:
+    def measured(value: float) -> dict[str, Any]:
+        return {"srcc": {"value": value, "low": value - 0.1, "high": value + 0.1}, "n": 40, "notes": []}
+
+    networks = [
+        {"name": f"net v{at}", "role": role, "cells": {"test base": {"before": measured(0.5), "after": measured(0.75)}}}
+        for at, role in enumerate(("target", "variant"))
+    ]
+    first, second = report_blocks({"networks": networks})
+    assert (first.title, second.title) == ("Networks", "")
+    assert first.columns == [("Role", False)]
+    assert [names for names, _ in second.rows] == [
+        ["net v0", "before"], ["net v0", "after"], ["net v1", "before"], ["net v1", "after"],
+    ]  # fmt: skip
+    assert second.columns == [("SRCC", True), ("N", True)]
+    assert second.rows[1][1][0].interval == "0.6500 to 0.8500"
