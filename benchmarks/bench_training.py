@@ -97,7 +97,7 @@ def cut(folder: Path, n: int) -> list[str]:
 def ensembles(pictures: Path, names: list[str], scratch: Path, device: str) -> str:
     """A target and its variants over the same images, four ways, seconds of the least of some turns."""
     specs = [variant(scratch, number) for number in range(VARIANTS + 1)]
-    rows = FolderRows(pictures, names)
+    rows = FolderRows(pictures, names, digest="benchmark")
 
     def store(number: int) -> Path:
         return Path(tempfile.mkdtemp(dir=scratch)) / str(number)
@@ -203,7 +203,7 @@ def labels(pictures: Path, names: list[str]) -> LabelledData:
         "scale": [1] * n, "mos": rng.uniform(0, 100, n), "std": rng.uniform(5, 20, n), "n": [5] * n,
         "label": [None] * n, "group": [f"g{number}" for number in range(n)], "split": splits,
     }  # fmt: skip
-    return LabelledData(pa.table(columns, schema=SCHEMA), {1: FolderRows(pictures, names)})
+    return LabelledData(pa.table(columns, schema=SCHEMA), {1: FolderRows(pictures, names, digest="benchmark")})
 
 
 def training(pictures: Path, names: list[str], scratch: Path, device: str) -> str:
@@ -243,7 +243,7 @@ def step_seconds(
     found = run_method(
         "unique", config=config, directory=Path(tempfile.mkdtemp(dir=scratch)), data=data, resources=resources
     )
-    times = [line["t"] for line in found.metrics() if "loss" in line]
+    times = [line["t"] for line in found.metrics if "loss" in line]
     return float(np.median(np.diff(times[WARM_STEPS:])))
 
 
