@@ -39,6 +39,7 @@ DATA = Path(os.environ.get("FALSIFY_SHARED_DATA", ROOT.parent / "shared" / "data
 PLOT = ROOT / "docs" / "plots" / "self_gmad.svg"
 SIDE = 256  # people saw every frame at the full height of the screen, so all are brought to one height
 LABELLED, POOL = 13, 15  # contents; the rest is held out
+LEAST_CONTENTS = 3  # of validation and of test
 PEOPLE, OVERLAP, ROUNDS = 8, 5, 2
 LOWEST, HIGHEST = 1, 5  # of a recorded rating
 DROPOUT, PASSES = 0.2, 20
@@ -149,11 +150,24 @@ class Study:
         )
 
     def _edition(self) -> Any:
-        from training.services import edition_add, labelled_set_create
+        """The first seed of a split that gives validation and test some contents each."""
+        import pyarrow.parquet as pq
+
+        from accounts.errors import DomainError
+        from training.labelled import edition_add, labelled_set_create
 
         made = labelled_set_create(name="Frames", task="quality", by=self.by)
         source = {"kind": "corpus", "corpus": self.corpora["labelled"].pk, "origin": "base"}
-        return edition_add(labelled_set=made, sources=[source], by=self.by, seed=self.seed)
+        for split_seed in range(1000 * self.seed, 1000 * self.seed + 1000):
+            try:
+                edition = edition_add(labelled_set=made, sources=[source], by=self.by, seed=split_seed)
+            except DomainError:  # a split without any content
+                continue
+            table = pq.read_table(edition.path, columns=["group", "split"])
+            parts = {(row["split"], row["group"]) for row in table.to_pylist()}
+            if min(sum(part == split for part, _ in parts) for split in ("val", "test")) >= LEAST_CONTENTS:
+                return edition
+        raise AssertionError("no seed splits the contents")
 
     def _target(self) -> Any:
         from competition.demo.seeding import version_ensure
@@ -206,14 +220,15 @@ class Study:
     def reading(self, version: Any) -> dict[str, float]:
         """Rank and linear correlation on the held-out contents, rank correlation on the old test split."""
         from corpora.reading import opinion_table
-        from training.engine.measures import plcc, srcc
+        from training.engine.measures import agreement
 
         held = opinion_table(self.corpora["held"])
         said = self.scores(version, "held")[held.rows]
         tested, rated = self.test_rows(), opinion_table(self.corpora["labelled"])
         old = self.scores(version, "labelled")[tested]
         truth = rated.mos[np.searchsorted(rated.rows, tested)]
-        return {"srcc": srcc(said, held.mos), "plcc": plcc(said, held.mos), "old": srcc(old, truth)}
+        fresh = agreement(said, held.mos)
+        return {"srcc": fresh.srcc.value, "plcc": fresh.plcc.value, "old": agreement(old, truth).srcc.value}
 
     def test_rows(self) -> np.ndarray:
         import pyarrow.parquet as pq
@@ -351,7 +366,7 @@ def baseline(
     made: Study, arm: str, acquire: Acquire, asked: Sequence[int], variants: list[Any]
 ) -> list[dict[str, float]]:
     """As many images in as many rounds, chosen another way; only the variance arm tunes variants beside the target."""
-    from training.services import edition_add, labelled_set_create
+    from training.labelled import edition_add, labelled_set_create
 
     target, edition, readings = made.target, made.edition, []
     labelled_set = labelled_set_create(name=f"Frames and {ARMS[arm]}", task="quality", by=made.by)
