@@ -17,12 +17,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from corpora.grouped import DUPLICATES
-from corpora.imaging.phash import near_duplicate_groups
+from corpora.imaging.phash import hamming, near_duplicate_groups
 from corpora.models import Corpus
 from corpora.reading import groups_of, manifest_of
 from training.engine.labels import SCHEMA, SPLITS
 
 BY_GROUP, ALL_TRAIN = "by_group", "train"
+NEAR = 4  # bits in which the perceptual hashes of near-duplicates differ at most
+FEW = 4_000  # different hashes that are compared pair by pair
+_BLOCK = 512
 
 Integers = npt.NDArray[np.int64]
 
@@ -76,7 +79,7 @@ def components(contents: Contents) -> Integers:
         place + source,
         np.where(contents.group == "", "", place + contents.group),
         np.where(contents.duplicates < 0, "", place + contents.duplicates.astype(str).astype(object)),
-        _near(contents.phash),
+        near_duplicates(contents.phash),
     ]
     rows, keys, start = [], [], n
     for column in shared:
@@ -91,11 +94,24 @@ def components(contents: Contents) -> Integers:
     return found
 
 
-def _near(phash: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-    """(n,) name of the near-duplicates that a row belongs to over all corpora; "" for none."""
+def near_duplicates(phash: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+    """(n,) name of the near-duplicates that a row belongs to over all corpora, those of the import's distance; "" for
+    none. Few hashes are compared pair by pair, which spares a web request the compiler of the search for many."""
+    unique, of = np.unique(phash, return_inverse=True)
     named = np.full(len(phash), "", dtype=object)
-    for number, rows in enumerate(near_duplicate_groups(phash)):
-        named[rows] = str(number)
+    if len(unique) > FEW:
+        for number, rows in enumerate(near_duplicate_groups(phash)):
+            named[rows] = str(number)
+        return named
+    blocks = [
+        np.argwhere(hamming(unique[start : start + _BLOCK, None], unique[None]) <= NEAR) + np.array([start, 0])
+        for start in range(0, len(unique), _BLOCK)
+    ]
+    first, second = np.concatenate(blocks).T if blocks else np.empty((2, 0), np.int64)
+    graph = coo_array((np.ones(len(first), np.bool_), (first, second)), shape=(len(unique), len(unique)))
+    group = connected_components(graph, directed=False)[1][of] if len(unique) else of
+    several = np.bincount(group)[group] > 1
+    named[several] = group[several].astype(str)
     return named
 
 

@@ -72,7 +72,7 @@ def edition_add(
     sources: Sequence[Mapping[str, Any]],
     by: "User",
     seed: int = 0,
-    fractions: Sequence[float] = FRACTIONS,
+    fractions: Sequence[float] | None = None,
     based_on: Edition | None = None,
 ) -> Edition:
     """Make the next edition of a labelled set from its sources (`training.sets`).
@@ -80,7 +80,7 @@ def edition_add(
     Args:
         sources: all of them; an edition that goes on from another repeats those of that one.
         seed: of the split by content.
-        fractions: of groups, in train, val and test.
+        fractions: of groups, in train, val and test; None: those of the edition it is based on, else 0.6, 0.2, 0.2.
         based_on: an edition whose splits are kept; what is new of its contents joins them there.
 
     Returns:
@@ -100,6 +100,8 @@ def edition_add(
             )
     if not 0 <= seed < 2**63:
         raise DomainError(f"The seed is {seed}: give a whole number from 0 to 2^63 - 1.", field="seed")
+    if fractions is None:
+        fractions = [based_on.counts["fractions"][name] for name in SPLITS] if based_on else FRACTIONS
     given = [dict(source) for source in sources]
     table, counts = edition_table(
         labelled_set=labelled_set, sources=given, by=by, seed=seed, fractions=fractions, based_on=based_on

@@ -15,6 +15,7 @@ from PIL import Image
 
 from accounts.errors import Denied, DomainError
 from accounts.models import User
+from corpora.imaging.phash import near_duplicate_groups
 from corpora.models import Corpus, Item
 from corpora.opinions import OPINIONS, write_opinions
 from labeling.models import Campaign, Verdict
@@ -25,6 +26,7 @@ from tests.models_zoo.builders import checked, make_taxonomy
 from tests.models_zoo.builders import make_corpus as make_class_corpus
 from tests.models_zoo.quality_builders import quality_model, scored
 from tests.training.builders import LEVELS, blur_corpus, imported, mos_of, texture
+from training import contents
 from training.engine.labels import SPLITS, LabelsError
 from training.labelled import edition_add, labelled_set_create
 from training.models import Edition, LabelledSet
@@ -165,6 +167,9 @@ def test_the_control_arm_is_never_learnt_from(corpus: Corpus, labelled_set: Labe
     source = {"kind": "campaign", "campaign": campaign.pk, "split": "train"}
     edition = edition_add(labelled_set=labelled_set, sources=[source], by=admin, fractions=(1, 0, 0))
     assert set(edition_data(edition).rows().row) == {0, 1, 3, 4, 6, 7, 8, 9}
+    more = [source, of_corpus(corpus, rows=[20, 21])]
+    after = edition_add(labelled_set=labelled_set, sources=more, by=admin, based_on=edition)
+    assert after.counts["fractions"] == {"train": 1, "val": 0, "test": 0}  # those of the edition before
     both = source | {"kinds": ["ordinary", "control"]}
     assert edition_add(labelled_set=labelled_set, sources=[both], by=admin, fractions=(1, 0, 0)).n_rows == 10
 
@@ -312,3 +317,19 @@ def test_the_command_makes_and_shows_editions(corpus: Corpus, admin: User) -> No
         call_command("labelled_set", "show", "others")
     with pytest.raises(CommandError, match="has no edition 7"):
         call_command("labelled_set", "add", "shots", "--based-on", "7")
+
+
+def test_few_hashes_group_as_many_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    phash = rng.integers(0, 2**63, 40, dtype=np.uint64)
+    phash[10:20] = phash[:10] ^ np.uint64(0b1011)
+    phash[20:25] = phash[10:15] ^ np.uint64(0b1111 << 20)
+    phash[30] = phash[31]
+    expected = near_duplicate_groups(phash)
+    named = contents.near_duplicates(phash)
+    found = [np.flatnonzero(named == name).tolist() for name in dict.fromkeys(named) if name]
+    assert sorted(found) == expected
+    assert contents.near_duplicates(phash[:0]).tolist() == []
+    monkeypatch.setattr(contents, "FEW", 10)
+    again = contents.near_duplicates(phash)
+    assert sorted(np.flatnonzero(again == name).tolist() for name in dict.fromkeys(again) if name) == expected

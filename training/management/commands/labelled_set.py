@@ -12,7 +12,6 @@ from models_zoo.models import Task
 from training.engine.labels import SPLITS
 from training.labelled import edition_add, labelled_set_create
 from training.models import Edition, LabelledSet
-from training.sets import FRACTIONS
 
 _EXAMPLES = """examples:
   manage.py labelled_set create "photographs with MOS" --task quality
@@ -42,7 +41,7 @@ class Command(BaseCommand):
         add.add_argument("--found", action="store_true", help='Labels of the campaigns are of origin "found"')
         add.add_argument("--based-on", type=int, help="Number of the edition whose sources and splits are kept")
         add.add_argument("--seed", type=int, default=0, help="Of the split by content")
-        add.add_argument("--fractions", type=float, nargs=3, default=FRACTIONS, metavar=("TRAIN", "VAL", "TEST"))
+        add.add_argument("--fractions", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"), help="0.6 0.2 0.2")
         show = actions.add_parser("show", help="List labelled sets, or the editions of one")
         show.add_argument("name", nargs="?")
         for each in (create, add, show):
