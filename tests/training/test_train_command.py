@@ -120,24 +120,11 @@ def test_two_processes_make_one_run(admin: User, wobble: str, start: Version, se
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
 
-    def launch(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *words], cwd=BASE_DIR, env=environment, capture_output=True, text=True)
-
-    words = ["wobble", "--input", f"start={start}", "--set", "n_outputs=2", "--set", "steps=9", "--set", "pause=0.05"]
-    ended = launch(*words)
+    words = ["wobble", "--input", f"start={start}", "--set", "n_outputs=2", "--set", "steps=9"]
+    ended = subprocess.run([*command, *words], cwd=BASE_DIR, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert ended.stdout.count("is over after") == 1
-    whole = Run.objects.get()
-    assert whole.outputs.count() == 2
-    assert json.loads((whole.directory / "result.json").read_text())["begun"]["processes"] == 2
-    assert [line["step"] for line in read_metrics(whole.directory).lines] == [*range(9), 9, *range(9)]
-
-    assert launch(*words, "--time-limit", "0.6").returncode != 0
-    stopped = Run.objects.exclude(pk=whole.pk).get()
-    assert "time limit of 0.6 s" in stopped.job.error
-    assert not stopped.outputs.exists()
-    Run.objects.filter(pk=stopped.pk).update(resources={})
-    resumed = launch("--resume", str(stopped.pk))
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
-    sums = [[output.version.sha256 for output in run.outputs.all()] for run in (whole, stopped)]
-    assert sums[0] == sums[1]
+    run = Run.objects.get()
+    assert run.outputs.count() == 2
+    assert json.loads((run.directory / "result.json").read_text())["begun"]["processes"] == 2
+    assert [line["step"] for line in read_metrics(run.directory).lines] == [*range(9), 9, *range(9)]

@@ -110,7 +110,7 @@ class RunContext:
         self._resources = resources
         self._store = store
         self._on_progress = on_progress
-        self._limits = Limits(resources.time_limit_seconds, resources.memory_limit_gb)
+        self._limits = Limits(resources.time_limit_seconds if self.is_main else None, resources.memory_limit_gb)
         self._facts: dict[str, Any] = {}
         self._outputs: dict[tuple[str, int], Output] = {}
         self._counts: dict[str, int] = {}

@@ -168,7 +168,7 @@ def _attempt(
         _write_result(result, begun)
         store.clear()
     accelerator.wait_for_everyone()
-    return result
+    return result if accelerator.is_main_process else _finished(directory, begun) or result
 
 
 def _placed(inputs: Given) -> dict[str, list[InputNetwork]]:

@@ -213,3 +213,43 @@ def test_a_finished_run_is_not_done_again(run: Callable[..., RunResult], tmp_pat
     second = run("once", progress=stopping_at(1))
     assert (second.report, second.outputs) == (first.report, first.outputs)
     assert json.loads((tmp_path / "once" / "result.json").read_text()) == before
+
+
+TOGETHER = """
+import sys
+from pathlib import Path
+from tests.training.throwing import THROWN, add_methods
+from training.engine.devices import Resources
+from training.engine.guards import LimitReached
+from training.engine.local import run_method
+add_methods(THROWN)
+def run(name, limit=None):
+    resources = Resources("cpu", time_limit_seconds=limit)
+    config = {"steps": 9, "pause": 0.05}
+    return run_method("wobble", config=config, directory=Path(sys.argv[1]) / name, resources=resources)
+whole = run("whole")
+try:
+    run("stopped", 0.3)
+    sys.exit("the limit was not reached")
+except LimitReached as error:
+    print(error)
+resumed = run("stopped")
+if resumed.outputs != whole.outputs or not whole.outputs[0].sha256:
+    sys.exit(f"{resumed.outputs} is not {whole.outputs}")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_resume_exactly(tmp_path: Path):
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    environment = os.environ | {"PYTHONPATH": str(BASE_DIR)}
+    ended = subprocess.run([*command, str(tmp_path)], cwd=BASE_DIR, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "time limit of 0.3 s at step" in ended.stdout
+    assert json.loads((tmp_path / "whole" / "result.json").read_text())["begun"]["processes"] == 2
+    whole, stopped = (
+        [{**line, "t": 0} for line in read_metrics(tmp_path / name).lines] for name in ("whole", "stopped")
+    )
+    assert stopped == whole
