@@ -17,7 +17,7 @@ from models_zoo.adapters.spec import Preprocessing
 from models_zoo.architectures import architecture_card
 from training.engine.context import RunContext
 from training.engine.images import evaluate
-from training.engine.labels import LabelledData, LabelledRows, LabelsError
+from training.engine.labels import LabelledData, LabelledRows
 from training.engine.measures import REPLICATES, accuracy, agreement, change, srcc
 from training.engine.networks import InputNetwork
 
@@ -36,19 +36,13 @@ class Judge:
 
     @classmethod
     def of(cls, run: RunContext, target: InputNetwork) -> Self:
-        """Raises LabelsError when the labels are of another task than the target."""
+        """For the run's labels, which are of the target's task."""
         assert run.data is not None
-        task = "quality" if target.spec.is_quality else "classification"
-        if run.data.task != task:
-            raise LabelsError(
-                f'{run.data.name or "the labelled set"} holds labels for {run.data.task}, but "{target.name}" is for '
-                f"{task}: choose another labelled set"
-            )
         known = target.higher_is_better
         if known is None and architecture_card(target.architecture).higher_is_better:
             known = True
         judge = cls(run, run.data, target.preprocessing, -1 if known is False else 1)
-        if task == "classification" or known is not None:
+        if not target.spec.is_quality or known is not None:
             return judge
         rows = run.data.rows("val") if len(run.data.rows("val")) else run.data.rows("train")
         found = judge.marks([target.module().to(run.device)], rows.where(np.arange(min(len(rows), _MOST_READ))))[0]

@@ -14,6 +14,7 @@ from training.engine import masks as masking
 from training.engine.labels import LabelledData, LabelsError
 from training.engine.local import RunResult, run_method
 from training.engine.masks import MaskError
+from training.engine.needs import NotWhatIsNeeded
 from training.engine.networks import InputNetwork
 from training.engine.registry import BadConfig, method
 from training.methods.prune.cuts import Cut, cuts, masks_of, stages
@@ -67,7 +68,7 @@ def test_what_cannot_be_pruned_to_the_rule_is_said(target: InputNetwork, blurs: 
     flat = blur_data(range(4), dict.fromkeys(range(4), "val"), mos=[50.0] * 4 * LEVELS)
     with pytest.raises(LabelsError, match="one score, or they have one label"):
         pruned(target, flat, tmp_path / "flat")
-    with pytest.raises(LabelsError, match="holds labels for classification"):
+    with pytest.raises(NotWhatIsNeeded, match="holds labels for classification"):
         pruned(target, class_data(), tmp_path / "classes")
     with pytest.raises(BadConfig, match=r"a ratio is 1\.5"):
         method("prune").configure(ratios=(1.5,))
