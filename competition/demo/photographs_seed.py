@@ -1,4 +1,5 @@
-"""Seeds the photographs demo: distorted photographs, five quality models, a launched gMAD competition with training.
+"""Seeds the photographs demo: distorted photographs, five quality models, a launched gMAD competition with training,
+and a small trained network to be troubleshot.
 
 The photographs ship inside scikit-image and scikit-learn; nothing is downloaded.
 """
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accounts.models import User
-from competition.demo import seeding
+from competition.demo import photographs_target, seeding
 from competition.models import Competition
 from corpora.models import Corpus
 from corpora.photographs import package_photographs
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 COMPETITION = "Distorted photographs"
 CORPUS = "distorted photographs"
 SIZE = "512x384"
+MEASURE = "SSIM"  # what the small network learns to say
 OPTIONS: dict[str, Any] = {
     "kind": "gmad",
     "options": {"levels": 3},
@@ -82,9 +84,18 @@ def seed(*, by: User, context: "JobContext", size: str = SIZE) -> dict[str, Any]
     Args:
         size: to which the photographs are cropped, "WIDTHxHEIGHT".
     """
+    competition = _competition(by=by, context=context, size=size)
+    context.report(message="Training a small network to be troubleshot")
+    measure = Version.objects.get(model__name=MEASURE)
+    target = photographs_target.target_ensure(competition.corpus, measure, by=by, context=context)
+    return {"competition": competition.pk, "target": target.pk}
+
+
+def _competition(*, by: User, context: "JobContext", size: str) -> Competition:
+    """The launched competition of five measures."""
     known = Competition.objects.filter(name=COMPETITION).first()
     if known is not None and known.rounds.exclude(campaign=None).exists():
-        return {"competition": known.pk}
+        return known
     context.report(message="Distorting the photographs")
     corpus = seeding.corpus_ensure(
         CORPUS,
@@ -108,7 +119,7 @@ def seed(*, by: User, context: "JobContext", size: str = SIZE) -> dict[str, Any]
     )  # fmt: skip
     if round_.campaign is not None:
         teaching_add(round_.campaign, corpus)
-    return {"competition": round_.competition_id}
+    return round_.competition
 
 
 def _version(entry: Entry, *, by: User) -> Version:

@@ -103,7 +103,7 @@ def begin(version: Version, corpus: Corpus, edition: Edition, *, by: User, **set
     """Troubleshoot, as if the transaction had committed."""
     from competition.troubleshooting import troubleshoot
 
-    options = OPTIONS | settings.pop("options", {})
+    options = settings.pop("options", OPTIONS)
     values = {**SETTINGS, **settings}
     return committed(troubleshoot, version=version, corpus=corpus, edition=edition, by=by, options=options, **values)
 
