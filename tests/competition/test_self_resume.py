@@ -49,6 +49,7 @@ def amounts_to(competition: Competition) -> tuple[Any, ...]:
     return pairs, trials, ensembles, Snapshot.objects.filter(competition=competition).latest("number").digest
 
 
+@pytest.mark.slow
 def test_breaking_off_anywhere_changes_nothing(
     var_dir: Path, researcher: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
