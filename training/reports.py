@@ -5,23 +5,27 @@ the column, what comes before it the row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from typing import Any
 
 MOST_COLUMNS = 12
+DIGEST = 40  # letters without a space
+NOTES = "notes"  # of a row: said once, under the table
 INTERVAL = {"value", "low", "high"}
 UPPER = {"srcc", "plcc", "krcc", "rmse", "mos", "macs", "auc", "fid", "map", "psnr", "ssim"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as it is written; ``sort``: as tables sort it; ``interval``: its 95 % interval, empty where none."""
+    """A value as it is written; ``sort``: as tables sort it; ``interval``: its 95 % interval, empty where none;
+    ``full``: of a digest, of which the text is the beginning."""
 
     text: str
     interval: str = ""
     sort: str = ""
     is_number: bool = False
+    full: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Facts:
     title: str
     rows: list[tuple[str, Cell]]
     kind: str = "facts"
+    is_folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ class Table:
     n_names: int
     columns: list[tuple[str, bool]]  # name, whether of numbers
     rows: list[tuple[list[str], list[Cell]]]
+    notes: list[str] = field(default_factory=list)
     kind: str = "table"
+    is_folded: bool = False
 
     @property
     def name_heads(self) -> list[str]:
@@ -74,10 +81,30 @@ def _is_interval(value: Any) -> bool:
 
 
 def _nested(title: str, value: Any) -> Iterator[Block]:
-    leaves = list(_leaves(value) if isinstance(value, Mapping) else _listed(value))
+    if isinstance(value, Mapping):
+        yield from _blocks(title, list(_leaves(value)))
+        return
+    names = [str(part.get("name", "")) for part in value]
+    is_named = all(names) and len(set(names)) == len(names)
+    parts = [
+        (name if is_named else str(number), [leaf for leaf in _leaves(part) if not (is_named and leaf[0] == ("name",))])
+        for number, (name, part) in enumerate(zip(names, value, strict=True), 1)
+    ]
+    if all(len(path) == 1 for _, leaves in parts for path, _ in leaves):
+        yield from _blocks(title, [((name, *path), leaf) for name, leaves in parts for path, leaf in leaves])
+        return
+    for number, (name, leaves) in enumerate(parts):
+        for at, block in enumerate(_blocks("", leaves)):
+            is_folded = number > 0 and block.kind == "table"
+            later = "In detail" if is_folded else ""
+            yield replace(block, title=later if at else f"{title}: {name}", is_folded=is_folded)
+
+
+def _blocks(title: str, leaves: list[Leaf]) -> Iterator[Block]:
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for path, leaf in leaves:
         rows.setdefault(path[:-1], {})[path[-1]] = leaf
+    _drop_repeated(rows)
     titles = chain([title], repeat(""))  # said once
     alone = rows.pop((), {})
     if alone:
@@ -86,14 +113,14 @@ def _nested(title: str, value: Any) -> Iterator[Block]:
         yield from _tables(next(titles), {path: values for path, values in rows.items() if len(path) == depth})
 
 
-def _listed(values: Sequence[Mapping[str, Any]]) -> Iterator[Leaf]:
-    """The leaves of a list of objects, under their names or else their numbers."""
-    names = [str(part.get("name", "")) for part in values]
-    is_named = all(names) and len(set(names)) == len(names)
-    for number, (name, part) in enumerate(zip(names, values, strict=True), 1):
-        for path, leaf in _leaves(part):
-            if not (is_named and path == ("name",)):
-                yield (name if is_named else str(number), *path), leaf
+def _drop_repeated(rows: dict[tuple[str, ...], dict[str, Any]]) -> None:
+    """Forget values that the rows below say as well, such as how many images there are."""
+    for path in list(rows):
+        below = {name for other, values in rows.items() if len(other) > len(path) > 0 and other[: len(path)] == path
+                 for name in values}  # fmt: skip
+        rows[path] = {name: value for name, value in rows[path].items() if name not in below}
+        if not rows[path]:
+            del rows[path]
 
 
 def _leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
@@ -106,8 +133,9 @@ def _leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Le
 
 def _tables(title: str, rows: dict[tuple[str, ...], dict[str, Any]]) -> Iterator[Block]:
     """One table of paths of one length; several lists of facts where hardly any column is shared."""
-    told = ((name, value) for values in rows.values() for name, value in values.items())
-    columns = list(dict.fromkeys(name for name, value in told if value not in (None, "", [])))
+    told = [(name, value) for values in rows.values() for name, value in values.items() if value not in (None, "", [])]
+    columns = list(dict.fromkeys(name for name, value in told if name != NOTES))
+    notes = list(dict.fromkeys(note for name, value in told if name == NOTES for note in _texts(value)))
     paths = list(rows)
     telling = [at for at in range(len(paths[0])) if len(rows) == 1 or len({path[at] for path in paths}) > 1]
     if len(columns) > MOST_COLUMNS:
@@ -120,7 +148,15 @@ def _tables(title: str, rows: dict[tuple[str, ...], dict[str, Any]]) -> Iterator
         for path, values in rows.items()
     ]
     heads = [(words(name), any(line[1][at].is_number for line in lines)) for at, name in enumerate(columns)]
-    yield Table(title, len(telling), heads, lines)
+    aligned = [
+        (names, [replace(each, is_number=is_number) for each, (_, is_number) in zip(cells, heads, strict=True)])
+        for names, cells in lines
+    ]
+    yield Table(title, len(telling), heads, aligned, notes)
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(part) for part in value] if isinstance(value, list) else [str(value)]
 
 
 def words(name: str) -> str:
@@ -150,7 +186,9 @@ def cell(value: Any) -> Cell:
         return Cell(number(value["value"]), interval, repr(value["value"]), True)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return Cell(", ".join(cell(part).text for part in value) or "none")
-    return Cell(str(value))
+    text = str(value)
+    is_digest = len(text) >= DIGEST and " " not in text
+    return Cell(f"{text[:12]}…", full=text) if is_digest else Cell(text)
 
 
 def number(value: float) -> str:

@@ -152,17 +152,26 @@ def test_reports_of_any_shape_are_readable() -> None:
 
 def test_the_report_of_a_fine_tuning_is_one_table_of_measures() -> None:
     def measured(value: float) -> dict[str, Any]:
-        return {"srcc": {"value": value, "low": value - 0.1, "high": value + 0.1}, "n": 40, "notes": []}
+        return {
+            "srcc": {"value": value, "low": value - 0.1, "high": value + 0.1},
+            "n": 40,
+            "notes": ["one scale was too small"],
+        }
 
     networks = [
         {"name": f"net v{at}", "role": role, "cells": {"test base": {"before": measured(0.5), "after": measured(0.75)}}}
         for at, role in enumerate(("target", "variant"))
     ]
-    first, second = report_blocks({"networks": networks})
-    assert (first.title, second.title) == ("Networks", "")
-    assert first.columns == [("Role", False)]
-    assert [names for names, _ in second.rows] == [
-        ["net v0", "before"], ["net v0", "after"], ["net v1", "before"], ["net v1", "after"],
+    networks[0]["cells"]["test base"]["n"] = 40  # said by the rows below as well
+    blocks = report_blocks({"networks": networks, "digest": "ab" * 32})
+    assert [(block.kind, block.title, block.is_folded) for block in blocks] == [
+        ("facts", "", False),
+        ("facts", "Networks: net v0", False), ("table", "", False),
+        ("facts", "Networks: net v1", False), ("table", "In detail", True),
     ]  # fmt: skip
-    assert second.columns == [("SRCC", True), ("N", True)]
-    assert second.rows[1][1][0].interval == "0.6500 to 0.8500"
+    assert (blocks[0].rows[0][1].text, blocks[0].rows[0][1].full) == ("abababababab…", "ab" * 32)
+    table = blocks[2]
+    assert [names for names, _ in table.rows] == [["before"], ["after"]]
+    assert table.columns == [("SRCC", True), ("N", True)]
+    assert table.notes == ["one scale was too small"]
+    assert table.rows[1][1][0].interval == "0.6500 to 0.8500"
