@@ -22,7 +22,7 @@ from jobs.models import Job
 from jobs.services import job_cancel, job_enqueue
 from labeling import services as labeling
 from labeling.models import CampaignState
-from models_zoo.models import Task, Version
+from models_zoo.models import Purpose, Task, Version
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -121,9 +121,7 @@ def competition_update(*, competition: Competition, by: "User", **settings: Any)
         _require_name(settings["name"], beside=competition)
     for name, value in settings.items():
         setattr(competition, name, value)
-    versions = [entrant.version for entrant in competition.entrants.with_versions()]
-    plan = _plan_with(competition, versions)
-    _raise_first(planning.setting_problems(plan))
+    _raise_first(planning.setting_problems(planning.Plan.of(competition)))
     competition.save()
     return competition
 
@@ -138,7 +136,8 @@ def competition_configure(
         As ``competition_update`` and ``entrant_add``.
     """
     with transaction.atomic():
-        entered = {entrant.version_id: entrant for entrant in competition.entrants.with_versions()}
+        entrants = competition.entrants.with_versions().filter(version__purpose=Purpose.USE)  # what people entered
+        entered = {entrant.version_id: entrant for entrant in entrants}
         wanted = {version.pk: version for version in versions}
         launched = competition.rounds.exists()
         if launched and set(entered) - set(wanted):

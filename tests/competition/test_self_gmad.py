@@ -213,6 +213,16 @@ def test_a_campaign_closed_half_way_settles_what_is_there(competition: Competiti
         learning.round_close(round=round_, by=researcher)
 
 
+def test_what_is_said_of_it_can_change_after_the_launch(
+    competition: Competition, target: Version, researcher: User
+) -> None:
+    services.competition_configure(
+        competition=competition, by=researcher, versions=[target], description="another", options=competition.options
+    )
+    competition.refresh_from_db()
+    assert competition.description == "another"
+
+
 def test_nothing_is_learnt_from_nothing(competition: Competition, researcher: User) -> None:
     round_ = latest(competition)
     committed(learning.round_close, round=round_, by=researcher)
