@@ -418,10 +418,11 @@ def rate(made: Study, name: str, rows: np.ndarray) -> Any:
     campaign_open(campaign=campaign, by=made.by)
     invite = invite_create(campaign=campaign, by=made.by, quota=PEOPLE, note="Recorded people")
     with own_server() as server:
-        for number in range(PEOPLE):
-            person = Person(server, number)
+        people = [Person(server, number) for number in range(PEOPLE)]
+        for person in people:
             person.join(invite.code)
-            person.label(made.answer_for(number))
+        for person in people:
+            person.label(made.answer_for(person.number))
     work()
     return campaign
 
