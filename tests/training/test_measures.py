@@ -85,3 +85,11 @@ def test_accuracy_has_wilsons_interval() -> None:
     expected = stats.binomtest(8, 10).proportion_ci(method="wilson")
     assert (found.value, found.low, found.high) == pytest.approx((0.8, expected.low, expected.high))
     assert np.isnan(accuracy([]).value)
+
+
+def test_intervals_over_few_contents_come_with_a_warning():
+    rng = np.random.default_rng(0)
+    mos = rng.uniform(0, 100, 40)
+    scores = mos + rng.normal(0, 10, 40)
+    assert agreement(scores, mos, groups=np.arange(40) % 4).notes == ("only 4 contents: the intervals say little",)
+    assert agreement(scores, mos, groups=np.arange(40) % 5).notes == ()

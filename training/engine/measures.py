@@ -22,6 +22,7 @@ from labeling.psychometrics.logistic import CalibrationError, fit_logistic
 REPLICATES = 1_000
 MEASURES = ("srcc", "plcc", "krcc", "rmse")
 _LEAST = 3  # images of a scale: of two, every correlation is 1 or -1
+_LEAST_GROUPS = 5  # below, a bootstrap over contents has next to nothing to draw from
 _PAIRS_AT_ONCE = 4_000_000
 _PAIRS_IN_ALL = 2e10  # beyond this many the bootstrap of Kendall's tau takes fewer replicates
 
@@ -87,12 +88,14 @@ def agreement(
     drawn = _drawn(clusters, replicates, seed)
     found = [_measures(x[part], y[part], drawn[:, part]) for part in parts]
     weights = np.array([part.sum() for part in parts], np.float64)
-    notes = tuple(note for _, note in found if note)
+    n_groups = len(np.unique(clusters))
+    few = (f"only {n_groups} contents: the intervals say little",) if n_groups < _LEAST_GROUPS else ()
+    notes = (*(note for _, note in found if note), *few)
     together = {name: _weighted([each[name] for each, _ in found], weights) for name in MEASURES}
     return Agreement(
         **{name: _interval(values) for name, values in together.items()},
         n=int(weights.sum()),
-        groups=len(np.unique(clusters)),
+        groups=n_groups,
         notes=tuple(dict.fromkeys(notes)),
         replicates={name: values[1:] for name, values in together.items()},
     )
