@@ -35,7 +35,8 @@ settings.DATABASES["default"]["NAME"] = {name!r}
 settings.MEDIA_ROOT = {media!r}
 settings.VAR_DIR = __import__("pathlib").Path({var!r})
 settings.JOBS_SEND_MESSAGES = settings.JOBS_EVENTS = False
-from competition import {module} as slowed
+from importlib import import_module
+slowed = import_module("competition.{module}")
 original = slowed.{function}
 def slow(*args, **kwargs):
     result = original(*args, **kwargs)
@@ -97,7 +98,7 @@ def test_kill_9_during_selection_and_settling_changes_no_result(
         competition = make_competition(corpus, versions, by=researcher, name=f"disturbed: {disturbed}")
         round_ = competition_launch(competition=competition, by=researcher)
         if disturbed:
-            kill_in_the_middle(round_.job, settings, module="selecting", function="duel_write", steps=2)
+            kill_in_the_middle(round_.job, settings, module="kinds.mad.selecting", function="duel_write", steps=2)
             assert 0 < Duel.objects.filter(round=round_).count() < 3
         work()
         round_.refresh_from_db()
