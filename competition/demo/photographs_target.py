@@ -12,7 +12,7 @@ from corpora.models import Corpus
 from corpora.reading import manifest_of
 from models_zoo.models import Task, Version
 from models_zoo.services import model_update, scores_ensure
-from training.contents import contents_of, split_of
+from training.contents import components, contents_of, group_names, split_of
 from training.labelled import edition_add, labelled_set_create
 from training.models import Edition, LabelledSet, Run
 from training.services import run_create, run_execute
@@ -67,7 +67,8 @@ def _edition(corpus: Corpus, measure: Version, *, by: User, context: "JobContext
 
 def _split_seed(corpus: Corpus, rows: list[int]) -> int:
     """The first seed that gives validation and test two photographs each; there are too few to leave it to chance."""
-    groups = set(contents_of(np.full(len(rows), corpus.pk), np.array(rows)).group.tolist())
+    contents = contents_of(np.full(len(rows), corpus.pk), np.array(rows))
+    groups = set(group_names(contents, components(contents)).tolist())
 
     def is_even(seed: int) -> bool:
         parts = Counter(split_of(group, seed=seed, fractions=FRACTIONS) for group in groups)
