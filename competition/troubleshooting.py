@@ -106,6 +106,12 @@ def edition_for(version: Version) -> Edition | None:
     return None
 
 
+def corpus_of(edition: Edition | None) -> int | None:
+    """The first corpus that a labelled set speaks of: its other images are the nearest ones to look for failures in."""
+    corpora = [source["corpus"] for source in edition.sources if "corpus" in source] if edition else []
+    return corpora[0] if corpora else None
+
+
 def plan_for(version: Version, corpus: Corpus | None, **settings: Any) -> Plan:
     """The plan that ``troubleshoot`` would carry out."""
     kind = kind_for(version)

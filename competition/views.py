@@ -348,7 +348,8 @@ def _target(request: HttpRequest, pk: int) -> Version:
 def troubleshoot(request: HttpRequest, version_pk: int) -> HttpResponse:
     """The form with which a version is troubleshot: sensible settings, and what they take."""
     user, version = _user(request), _target(request, version_pk)
-    initial = {"edition": troubleshooting.edition_for(version), **request.GET.dict()}
+    edition = troubleshooting.edition_for(version)
+    initial = {"edition": edition, "corpus": troubleshooting.corpus_of(edition), **request.GET.dict()}
     form = TroubleshootForm(request.POST or None, user=user, version=version, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:

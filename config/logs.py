@@ -22,12 +22,13 @@ QUIET = re.compile(r"/(?:label/(?:\d+/(?:answer|next|undo|skip|viewing|preferenc
 def _renderer(form: Form) -> Any:
     if form == "json":
         return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+    plain = structlog.dev.plain_traceback  # the rich one shows local variables, secrets among them, and takes its time
+    return structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, exception_formatter=plain)
 
 
 def _stamps(form: Form) -> list[Any]:
     """What every line has beside its event."""
-    errors = [structlog.processors.dict_tracebacks] if form == "json" else []
+    errors = [structlog.processors.format_exc_info] if form == "json" else []
     return [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -59,3 +59,17 @@ def test_libraries_lines_look_alike():
     record = logging.LogRecord("celery", logging.INFO, __file__, 1, "ready in %d s", (3,), None)
     entry = json.loads(built.format(record))
     assert (entry["event"], entry["logger"], entry["level"]) == ("ready in 3 s", "celery", "info")
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_tracebacks_show_no_local_variables(form, capsys):
+    structlog_configure("INFO", form)
+    password = "".join(["hun", "ter2"])
+    try:
+        raise RuntimeError("it broke" if password else "")
+    except RuntimeError:
+        structlog.get_logger("x").exception("step_failed")
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "it broke" in said
+    assert password not in said
