@@ -42,9 +42,9 @@ from training.engine.registry import Curve, InputSlot, MethodCard, MethodConfig,
     )
 )
 class FinetuneConfig(MethodConfig):
-    steps: int = Field(80, title="Steps", ge=1, le=1_000_000)
+    steps: int = Field(60, title="Steps", ge=1, le=1_000_000)
     batch: int = Field(16, title="Batch", description="Images per step, an even number", ge=4, le=1024)
-    crop: int = Field(192, title="Crop", description="Side of the crops of quality networks, in pixels", ge=32, le=1024)
+    crop: int = Field(160, title="Crop", description="Side of the crops of quality networks, in pixels", ge=32, le=1024)
     flip: bool = Field(True, title="Mirror", description="Mirror half of the crops")
     rate: float = Field(3e-4, title="Learning rate", description="At the start; falls to zero in a line", gt=0, le=1)
     weight_decay: float = Field(0.0, title="Weight decay", ge=0, le=1)
