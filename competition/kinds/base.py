@@ -4,6 +4,7 @@ Measure: what a leaderboard of the kind ranks. Options: the settings that only t
 kept in ``Competition.options``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
@@ -60,7 +61,7 @@ class Leaderboard:
     places: Sequence[Place]
 
 
-class Evidence:
+class Evidence(ABC):
     """What a leaderboard rests on. Equal evidence has equal digests, whatever the database's ids are."""
 
     n_exhibits: int
@@ -70,19 +71,20 @@ class Evidence:
     agreement: dict[str, Any]
 
     @property
+    @abstractmethod
     def is_empty(self) -> bool:
-        raise NotImplementedError
+        """Whether nobody has judged anything yet."""
 
+    @abstractmethod
     def digest(self, *, replicates: int, seed: int, everyone: bool) -> str:
         """SHA-256 of the evidence and the parameters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rank(self, *, replicates: int, seed: int) -> Leaderboard:
         """The leaderboard; the same evidence gives the same numbers to the last bit."""
-        raise NotImplementedError
 
 
-class Kind:
+class Kind(ABC):
     """One kind of competition.
 
     Attributes:
@@ -118,63 +120,64 @@ class Kind:
         found: list[Entrant] = list(round.competition.entrants.with_versions())
         return found
 
+    @abstractmethod
     def n_exhibits(self, plan: "Plan") -> int:
         """Exhibits of duels, at most."""
-        raise NotImplementedError
 
+    @abstractmethod
     def n_control(self, plan: "Plan") -> int:
         """Questions of the control arm, at most."""
-        raise NotImplementedError
 
     def passes(self, plan: "Plan") -> "Sequence[Version]":
         """Versions as dear as those that the round will make and score, one each."""
         return ()
 
+    @abstractmethod
     def cheaper(self, plan: "Plan", share: float) -> list[str]:
         """Ways to need only this share of the exhibits, in words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def problems(self, plan: "Plan") -> list["Problem"]:
         """What is wrong with the settings of this kind and with entrants that do not fit it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def warnings(self, plan: "Plan", scored: "dict[int, Scores]") -> list[str]:
-        raise NotImplementedError
+        """What is no reason to refuse the settings, but worth knowing before a launch."""
 
-    def require_view(self, *, options: dict[str, Any], by: "User") -> None:
+    def require_view(self, *, options: dict[str, Any], by: "User") -> None:  # noqa: B027 - most kinds name nothing
         """Refuse settings that name something the person may not see. Raises Denied or DomainError."""
 
-    def prepare(self, *, round: Round, context: "JobContext") -> None:
+    def prepare(self, *, round: Round, context: "JobContext") -> None:  # noqa: B027 - most kinds need nothing
         """Make what the round needs before its entrants score. Kills and repetitions change nothing."""
 
+    @abstractmethod
     def select(self, *, round: Round, context: "JobContext") -> None:
         """Keep the duels and exhibits that the round lacks; entrants are scored. Kills and repetitions change nothing.
 
         Raises:
             DomainError: when something that it needs is missing.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def campaign_settings(self, competition: Competition) -> dict[str, Any]:
         """Protocol and what it needs, for ``labeling.services.campaign_create``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def trial_spec(self, exhibit: Exhibit) -> TrialSpec:
         """The question of an exhibit; ``item`` and ``second_item`` are loaded."""
-        raise NotImplementedError
 
     def questions(self, exhibit: Exhibit) -> list[TrialSpec]:
         """The questions of an exhibit: one, or where two images are rated one by one, one about each."""
         return [self.trial_spec(exhibit)]
 
+    @abstractmethod
     def asking_order(self, exhibit: Exhibit, competition: Competition) -> tuple[Any, ...]:
         """Sorts exhibits so that labels help most: the best of each duel first, control spread among them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def verdict_facts(self, exhibit: Exhibit) -> dict[str, Any]:
         """The fields of an exhibit that follow from its trial's verdict (loaded, or none)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def evidence(self, *, round: Round, everyone: bool) -> Evidence:
         """Everything judged in this round and the ones before it; ``everyone``: excluded people count as well."""
-        raise NotImplementedError

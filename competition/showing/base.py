@@ -3,6 +3,7 @@
 Case: what came of an exhibit, by which galleries filter. Tile: an exhibit in a gallery.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ RELATED = ("item", "second_item", "trial__verdict", "round", "duel__first__versi
            "duel__second__version__model")  # fmt: skip
 
 
-class Show:
+class Show(ABC):
     """How one kind is shown; its templates lie in ``competition/<name of the kind>/``.
 
     Attributes:
@@ -50,47 +51,47 @@ class Show:
     def template(self, part: str) -> str:
         return f"competition/{self.kind.name}/{part}.html"
 
+    @abstractmethod
     def size(self, competition: Competition) -> str:
         """How much it asks of each two entrants, for lists."""
-        raise NotImplementedError
 
+    @abstractmethod
     def entrant_cost(self, competition: Competition) -> str:
         """What one more entrant takes, in words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def selects(self, competition: Competition) -> str:
         """What a round selects, in words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settings(self, competition: Competition) -> list[tuple[str, Any]]:
         """The settings of its kind, as (title, value)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dashboard(self, competition: Competition, snapshot: Snapshot | None, round_: Round | None) -> dict[str, Any]:
         """What ``dashboard.html`` shows beneath the leaderboards."""
-        raise NotImplementedError
 
+    @abstractmethod
     def exhibits(self, competition: Competition, filters: dict[str, Any]) -> QuerySet[Exhibit]:
         """The exhibits that pass the gallery's filters, in order, with all that tiles need."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tiles(self, competition: Competition, exhibits: Sequence[Exhibit]) -> list[dict[str, Any]]:
         """What ``tiles.html`` shows; a fixed number of queries."""
-        raise NotImplementedError
 
+    @abstractmethod
     def exhibit(self, competition: Competition, exhibit: Exhibit) -> dict[str, Any]:
         """What ``exhibit.html`` shows; nothing that grows with the corpus."""
-        raise NotImplementedError
 
+    @abstractmethod
     def explored(self, said: Mapping[str, Any], corpus: Corpus, pair: Sequence[Version]) -> dict[str, Any] | None:
         """What ``explore.html`` shows of two versions: ``rows`` that pass the filters that the query says, ``tiles``, a
         function that shows some of them, and what else the page wants; None until a worker has compared them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def case(self, exhibit: Exhibit) -> str:
         """The key in ``cases`` of an exhibit of a duel."""
-        raise NotImplementedError
 
+    @abstractmethod
     def case_filter(self, case: str) -> Q:
         """Exhibits of one case."""
-        raise NotImplementedError

@@ -8,6 +8,7 @@ Action: what one key does; an answer action carries an answer in shown order.
 Ballot: (kind, value) of a judgement that counts. Ruling: what a trial's ballots amount to.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -68,7 +69,7 @@ class Ruling:
         return self.outcome in {"settled", "undecided", "dropped"}
 
 
-class Protocol:
+class Protocol(ABC):
     """How people are asked, and what their answers amount to. One folder a protocol, found by its name.
 
     Beside the Python module a folder holds ``page/``, fragments of pages: for annotators ``answer.html`` (fills the
@@ -114,18 +115,18 @@ class Protocol:
         own = f"{self.name}/page/{name}.html"
         return [own, f"pages/{self.family}/{name}.html"] if self.family else [own]
 
+    @abstractmethod
     def variants(self) -> dict[str, tuple[Action, ...]]:
         """Every set of actions that the page may need, in the order of the legend, by the key ``variant`` gives."""
-        raise NotImplementedError
 
     def variant(self, classes: Sequence[int]) -> str:
         """Which of ``variants`` a trial has."""
         del classes
         return "all"
 
+    @abstractmethod
     def shown_order(self, classes: Sequence[int], *, seed: int, person: int, trial: int) -> list[int]:
         """What a person sees from left to right: class indices or places."""
-        raise NotImplementedError
 
     def present(self, order: Sequence[int], names: Names) -> dict[str, Any]:
         """What the page is told beyond the pictures."""
@@ -143,9 +144,9 @@ class Protocol:
             raise DomainError(f'The protocol "{self.name}" asks about no classes: leave them out.', field="classes")
         return []
 
+    @abstractmethod
     def clean_answer(self, classes: Sequence[int], value: object) -> dict[str, Any]:
         """An answer's value as it is kept; raises DomainError."""
-        raise NotImplementedError
 
     def clean_expected(self, classes: Sequence[int], expected: object) -> dict[str, Any]:
         """The answers that are right in a gold or training trial, as it keeps them; raises DomainError."""
@@ -186,9 +187,9 @@ class Protocol:
         del value, verdict
         return 0, 0
 
+    @abstractmethod
     def pressed(self, value: Mapping[str, Any], order: Sequence[int]) -> str:
         """The answer as it was given on the screen, for finding people who always press the same."""
-        raise NotImplementedError
 
     def chose_left(self, value: Mapping[str, Any], order: Sequence[int]) -> bool | None:
         """Whether the left one was preferred; None where neither was, or nothing is left or right."""
@@ -205,33 +206,34 @@ class Protocol:
         del value
         return {}
 
+    @abstractmethod
     def numbers(self, value: Mapping[str, Any]) -> dict[str, float]:
         """The answer as numbers, by question: what agreement, screening and opinion scores are computed of."""
-        raise NotImplementedError
 
+    @abstractmethod
     def words(self, value: Mapping[str, Any], names: Names = ()) -> str:
         """An answer, expected answers or a verdict's value in words for researchers; places are called A (first) and
         B (second)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sides(self, order: Sequence[int], names: Names = ()) -> str:
         """What stood on the left, in words; empty where there is nothing to tell."""
-        raise NotImplementedError
 
+    @abstractmethod
     def described(
         self, classes: Sequence[int], value: Mapping[str, Any], counts: Mapping[str, Any], names: Names
     ) -> dict[str, Any]:
         """What researchers' fragments show of a verdict (its value and counts) or of expected answers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expected_posted(self, classes: Sequence[int], fields: Mapping[str, str]) -> dict[str, Any]:
         """The right answers as the fields of ``expected.html`` say, to be cleaned; raises DomainError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def listed(self, fields: Mapping[str, str], names: Names) -> tuple[list[int], dict[str, Any] | None]:
         """Classes and expected answers (None: not given) of a line in a list of trials; raises DomainError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judgement_cells(
         self,
         classes: Sequence[int],
@@ -241,14 +243,14 @@ class Protocol:
         names: Names,
     ) -> dict[str, Any]:
         """``judgement_columns`` of a judgement; ``value`` is empty unless it is an answer, ``order`` where unknown."""
-        raise NotImplementedError
 
+    @abstractmethod
     def verdict_cells(
         self, classes: Sequence[int], value: Mapping[str, Any], counts: Mapping[str, Any], names: Names
     ) -> dict[str, Any]:
         """``verdict_columns`` of one verdict."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decide(self, classes: Sequence[int], ballots: Ballots, *, overlap: int, cap: int) -> Ruling:
         """What a trial's ballots amount to, or what is missing; a broken image counts as one that people cannot label.
 
@@ -257,7 +259,6 @@ class Protocol:
             overlap: judgements wanted.
             cap: most judgements, those opened by ties included.
         """
-        raise NotImplementedError
 
 
 def is_mirrored(*, seed: int, person: int, trial: int) -> bool:
