@@ -11,9 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 if TYPE_CHECKING:
     from training.engine.context import RunContext
+    from training.engine.explore import Point
+    from training.engine.networks import InputNetwork
 
 PACKAGE = "training.methods"
 Recipe = Callable[["RunContext", Any], None]
+MakePoint = Callable[["InputNetwork", Mapping[str, Any]], "Point"]
 
 
 class UnknownMethod(ValueError):
@@ -62,7 +65,9 @@ class MethodCard:
 
     name: the folder's name under ``training.methods``. source: paper and section. data: the task of the labelled set it
     needs, "any" for that of its inputs, None for none. presets: config values by name; the first is the default.
-    recipe: "module:function" within the method's package. ours: what differs from the paper, in sentences.
+    recipe: "module:function" within the method's package. points: the same, of a function that makes a network of one
+    setting of an adjustable output, ``(InputNetwork, dict) -> training.engine.explore.Point``, and raises ValueError
+    where there is no such setting; "" where nothing is adjustable. ours: what differs from the paper, in sentences.
     """
 
     name: str
@@ -75,6 +80,7 @@ class MethodCard:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()
     ours: tuple[str, ...] = ()
+    points: str = ""
     is_listed: bool = True  # False: other parts of the product start it, no form offers it
 
 
@@ -98,9 +104,16 @@ class Method:
 
     def recipe(self) -> Recipe:
         """The function that trains; imports torch."""
-        module, _, function = self.card.recipe.partition(":")
-        found: Recipe = getattr(import_module(f"{PACKAGE}.{self.card.name}.{module}"), function)
+        found: Recipe = self._function(self.card.recipe)
         return found
+
+    def points(self) -> MakePoint | None:
+        """The function that makes a network of a point; None where nothing is adjustable. Imports torch."""
+        return self._function(self.card.points) if self.card.points else None
+
+    def _function(self, path: str) -> Any:
+        module, _, function = path.partition(":")
+        return getattr(import_module(f"{PACKAGE}.{self.card.name}.{module}"), function)
 
 
 _registered: dict[str, Method] = {}
