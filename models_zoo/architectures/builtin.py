@@ -1,6 +1,7 @@
-"""The architectures that live here: CIFAR ResNets, a small CNN, a perceptron, a linear classifier.
+"""The architectures that live here: CIFAR ResNets, residual backbones, a small CNN, a perceptron, a linear classifier.
 
-Only cards and thin builders; the modules themselves are in `cifar_resnet.py` and `small.py`, imported when built.
+Only cards and thin builders; the modules themselves are in `cifar_resnet.py`, `backbones.py` and `small.py`, imported
+when built.
 """
 
 from typing import TYPE_CHECKING
@@ -86,3 +87,67 @@ def linear(input_size: int = 28, in_channels: int = 1, num_classes: int = 10) ->
     from models_zoo.architectures.small import Perceptron
 
     return Perceptron(hidden=(), n_inputs=in_channels * input_size**2, num_classes=num_classes)
+
+
+@register_architecture(
+    ArchitectureCard(
+        name="basic_resnet",
+        family="residual",
+        summary="Residual network for small images, convolution before norm, any widths and depths",
+        licence="this project's",
+        source="arXiv:1512.03385; 1x1 projections with norm where the shape changes",
+        num_classes=10,
+        options={
+            "widths": [64, 128, 256, 512],
+            "blocks": [3, 4, 6, 3],
+            "stem_stride": 1,
+            "in_channels": 3,
+            "stem": None,
+        },
+    )
+)
+def basic_resnet(
+    widths: tuple[int, ...] = (64, 128, 256, 512),
+    blocks: tuple[int, ...] = (3, 4, 6, 3),
+    stem_stride: int = 1,
+    in_channels: int = 3,
+    num_classes: int = 10,
+    stem: int | None = None,
+) -> "nn.Module":
+    from models_zoo.architectures.backbones import BasicResNet
+
+    return BasicResNet(
+        widths=widths, blocks=blocks, stem_stride=stem_stride, in_channels=in_channels, num_classes=num_classes,
+        stem=stem,
+    )  # fmt: skip
+
+
+@register_architecture(
+    ArchitectureCard(
+        name="wide_resnet",
+        family="residual",
+        summary="Residual network for small images, norm before convolution, any widths and depths",
+        licence="this project's",
+        source="arXiv:1605.07146",
+        num_classes=10,
+        options={
+            "widths": [128, 256, 512], "blocks": [2, 2, 2], "dropout": 0.0, "stem_width": 16, "stem_stride": 1,
+            "in_channels": 3,
+        },
+    )
+)  # fmt: skip
+def wide_resnet(
+    widths: tuple[int, ...] = (128, 256, 512),
+    blocks: tuple[int, ...] = (2, 2, 2),
+    dropout: float = 0.0,
+    stem_width: int = 16,
+    stem_stride: int = 1,
+    in_channels: int = 3,
+    num_classes: int = 10,
+) -> "nn.Module":
+    from models_zoo.architectures.backbones import WideResNet
+
+    return WideResNet(
+        widths=widths, blocks=blocks, dropout=dropout, stem_width=stem_width, stem_stride=stem_stride,
+        in_channels=in_channels, num_classes=num_classes,
+    )  # fmt: skip
