@@ -43,9 +43,12 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_into(module: nn.Module, state: Mapping[str, torch.Tensor], *, architecture: str, weights: str) -> None:
-    """Copy tensors into a module, strictly. Raises VersionRefused naming the first keys that differ, with shapes."""
+    """Copy tensors into a module, strictly. Raises VersionRefused naming the first keys that differ, with shapes.
+
+    A module may have a method `published`, which gives the tensors of an author's checkpoint its own names.
+    """
     own = module.state_dict()
-    state = _with_prefix_of(own, state)
+    state = _with_prefix_of(own, getattr(module, "published", dict)(state))
     counters = {key for key in own if key.endswith("num_batches_tracked")}
     missing = [key for key in own if key not in state and key not in counters]
     unexpected = [key for key in state if key not in own]

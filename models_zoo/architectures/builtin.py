@@ -1,7 +1,7 @@
-"""The architectures that live here: CIFAR ResNets, residual backbones, a small CNN, a perceptron, a linear classifier.
+"""The architectures that live here: residual networks for small images, early exits, a small CNN, linear classifiers.
 
-Only cards and thin builders; the modules themselves are in `cifar_resnet.py`, `backbones.py` and `small.py`, imported
-when built.
+Only cards and thin builders; the modules themselves are in `cifar_resnet.py`, `backbones.py`, `rdi.py` and `small.py`,
+imported when built.
 """
 
 from typing import TYPE_CHECKING
@@ -34,6 +34,38 @@ def _register_cifar_resnet(depth: int) -> None:
 
 for _depth in CIFAR_DEPTHS:
     _register_cifar_resnet(_depth)
+
+
+@register_architecture(
+    ArchitectureCard(
+        name="rdi_resnet",
+        family="rdi",
+        summary="Residual network with early exits: an image leaves at the first exit that is sure enough",
+        licence="this project's; the authors' ResNet-38 checkpoint loads under the default options",
+        source="arXiv:2002.10025, section 4.1",
+        num_classes=10,
+        options={
+            "widths": [16, 32, 64], "blocks": [6, 6, 6], "exits": [2, 5, 8, 11, 14, 17], "thresholds": None,
+            "heads": "paper", "stem_stride": 1, "in_channels": 3,
+        },
+    )
+)  # fmt: skip
+def rdi_resnet(
+    widths: tuple[int, ...] = (16, 32, 64),
+    blocks: tuple[int, ...] = (6, 6, 6),
+    exits: tuple[int, ...] = (2, 5, 8, 11, 14, 17),
+    thresholds: tuple[float, ...] | None = None,
+    heads: str = "paper",
+    stem_stride: int = 1,
+    in_channels: int = 3,
+    num_classes: int = 10,
+) -> "nn.Module":
+    from models_zoo.architectures.rdi import RdiResNet
+
+    return RdiResNet(
+        widths=widths, blocks=blocks, exits=exits, thresholds=thresholds, heads=heads, stem_stride=stem_stride,
+        in_channels=in_channels, num_classes=num_classes,
+    )  # fmt: skip
 
 
 @register_architecture(
