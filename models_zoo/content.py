@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from accounts.errors import DomainError
+from models_zoo.adapters.compact import MAGIC as COMPACT_MAGIC
+from models_zoo.adapters.compact import SUFFIX as COMPACT_SUFFIX
 from models_zoo.models import VersionKind
 
 LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # how torch.save wrote before version 1.6
@@ -29,6 +31,7 @@ class Format:
 
 
 SAFETENSORS = Format("safetensors file", ".safetensors", (VersionKind.TORCH, VersionKind.METRIC))
+COMPACT = Format("compact weights file", COMPACT_SUFFIX, (VersionKind.TORCH,))
 TORCH_ZIP = Format("torch checkpoint", ".pt", (VersionKind.TORCH,))
 TORCH_LEGACY = Format("torch checkpoint (old layout)", ".pth", (VersionKind.TORCH,))
 NUMPY = Format("NumPy array", ".npy", (VersionKind.PREDICTIONS,))
@@ -39,7 +42,7 @@ CSV = Format("text file, such as a CSV table", ".csv", (VersionKind.PREDICTIONS,
 PARQUET = Format("Parquet table", ".parquet", (VersionKind.PREDICTIONS,))
 
 WANTED = {
-    VersionKind.TORCH: "a .safetensors file or a state dict saved by torch.save",
+    VersionKind.TORCH: "a .safetensors or .compact file or a state dict saved by torch.save",
     VersionKind.ONNX: "an .onnx file",
     VersionKind.EXPORT: "a .pt2 file saved by torch.export.save",
     VersionKind.PREDICTIONS: "a CSV or Parquet file with the columns path (or row), class and, if known, confidence; "
@@ -80,6 +83,8 @@ def format_identify(path: Path) -> Format | str:
         head = file.read(TEXT_PROBE)
         if head.startswith(b"PK\x03\x04"):
             return _identify_zip(path)
+        if head.startswith(COMPACT_MAGIC):
+            return COMPACT
         if head.startswith(LEGACY_TORCH):
             return TORCH_LEGACY
         if head.startswith(b"PAR1"):

@@ -1,7 +1,8 @@
 """State dicts from files, without ever unpickling code.
 
-Safetensors files are read by their own parser; everything else goes through `torch.load(weights_only=True)`, whose
-restricted unpickler builds tensors and plain containers and refuses every other class before it is called.
+Safetensors files are read by their own parser, compact ones (sparse and quantised, `compact`) by ours; everything else
+goes through `torch.load(weights_only=True)`, whose restricted unpickler builds tensors and plain containers and refuses
+every other class before it is called.
 """
 
 import re
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from models_zoo.adapters import compact
 from models_zoo.adapters.spec import VersionRefused, file_sha256
 
 _NESTS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema", "net", "weights")
@@ -38,7 +40,10 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """
     if not path.is_file():
         raise VersionRefused(f'weights "{path.name}" do not exist')
-    loaded = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    if compact.is_compact(path):
+        loaded: Any = {name: torch.from_numpy(array) for name, array in compact.read(path).items()}
+    else:
+        loaded = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
     return _without_prefix(_innermost(path, loaded))
 
 
