@@ -18,8 +18,8 @@ after part, each piece filled up to a byte:
 
 A weight is composed in float64, term after term in the order of the rank, and rounded to float32 once: no machine's
 matrix product enters, so that a file gives the same bits everywhere. Reading allocates no more than the header claims,
-and the header may claim `MOST_VALUES` at most. Counters of batch norms are left out, nothing
-depends on them, and a zero has no sign.
+and the header may claim `MOST_VALUES` at most. Counters of batch norms are left out, nothing depends on them, and a
+zero has no sign.
 """
 
 import json
@@ -136,7 +136,7 @@ def compose(weight: Weight) -> Floats:
 
 def encode(weights: Mapping[str, Weight], others: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """The file's content. Raises ValueError for values that are not finite and for tensors of another kind."""
-    kept = {name: np.ascontiguousarray(array) for name, array in others.items() if not name.endswith(COUNTER)}
+    kept = {name: np.asarray(array) for name, array in others.items() if not name.endswith(COUNTER)}
     for name, array in kept.items():
         if array.dtype.name not in DTYPES:
             raise ValueError(f'tensor "{name}" holds {array.dtype}: a compact file keeps {", ".join(DTYPES)}')
@@ -150,7 +150,7 @@ def encode(weights: Mapping[str, Weight], others: Mapping[str, npt.NDArray[Any]]
             pieces += payload
         rank = weight.parts["u"].shape[1] if weight.form == "product" else 0
         described.append([name, weight.form, list(weight.shape), rank, codings])
-    pieces += [array.astype(array.dtype.newbyteorder("<")).tobytes() for array in kept.values()]
+    pieces += [array.astype(array.dtype.newbyteorder("<")).tobytes("C") for array in kept.values()]
     header = {
         "version": VERSION,
         "weights": described,
@@ -330,10 +330,11 @@ def _header(packed: bytes) -> dict[str, Any]:
     unpacker = zlib.decompressobj()
     try:
         text = unpacker.decompress(packed, MOST_HEADER)
-        header = json.loads(text) if unpacker.eof and not unpacker.unused_data else None
+        header: Any = json.loads(text) if unpacker.eof and not unpacker.unused_data else None
     except (zlib.error, ValueError, RecursionError):
         raise _Damaged("its header is no deflated JSON") from None
-    _require(isinstance(header, dict), "its header is cut off, too large, or no JSON object")
+    if not isinstance(header, dict):
+        raise _Damaged("its header is cut off, too large, or no JSON object")
     if header.get("version") != VERSION:
         raise _Damaged(f"it is of version {header.get('version')!r}, this program reads version {VERSION}")
     return header
@@ -350,9 +351,7 @@ class _Claims:
         _require(self.values <= MOST_VALUES, f"it claims more than {MOST_VALUES:,} values")
 
 
-def _weight(
-    form: Form, shape: tuple[int, ...], rank: int, codings: Any, pieces: _Pieces, claimed: _Claims
-) -> Weight:
+def _weight(form: Form, shape: tuple[int, ...], rank: int, codings: Any, pieces: _Pieces, claimed: _Claims) -> Weight:
     _require((form == "product") == (rank > 0), f"a weight of form {form} has rank {rank}")
     shapes = part_shapes(form, shape, rank)
     described = _lists(codings, 5)
@@ -367,7 +366,9 @@ def _weight(
 
 def _part(numbers: list[Any], size: int, pieces: _Pieces) -> Floats:
     places_kind, nonzeros, codes = _count(numbers[0], GAPS), _count(numbers[1], size), _count(numbers[2], size)
-    coding = _Coding(places_kind, nonzeros, codes, _count(numbers[3], MOST_REMAINDER), _count(numbers[4], size + nonzeros))
+    coding = _Coding(
+        places_kind, nonzeros, codes, _count(numbers[3], MOST_REMAINDER), _count(numbers[4], size + nonzeros)
+    )
     _require((nonzeros == 0) == (places_kind == EMPTY), "a part's places and number of values contradict each other")
     _require(places_kind != ALL or nonzeros == size, "a part's places and number of values contradict each other")
     _require(codes <= nonzeros, "a part has more codes than values")
@@ -397,7 +398,7 @@ def _places(coding: _Coding, size: int, first: Bytes, second: Bytes) -> npt.NDAr
     else:
         found = np.zeros(0, np.int64)
     _require(len(found) == coding.nonzeros, "a part's places and number of values contradict each other")
-    _require(not len(found) or 0 <= found[0] and bool((found < size).all()), "a part has a value outside its matrix")
+    _require(not len(found) or (found[0] >= 0 and bool((found < size).all())), "a part has a value outside its matrix")
     return found
 
 

