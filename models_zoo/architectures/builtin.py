@@ -1,10 +1,11 @@
 """The architectures that live here: residual networks for small images, early exits, a small CNN, linear classifiers.
 
-Only cards and thin builders; the modules themselves are in `cifar_resnet.py`, `backbones.py`, `rdi.py` and `small.py`,
-imported when built.
+Only cards and thin builders; the modules themselves are in `cifar_resnet.py`, `backbones.py`, `rdi.py`, `oat.py` and
+`small.py`, imported when built.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from models_zoo.architectures.registry import ArchitectureCard, register_architecture
 
@@ -183,3 +184,31 @@ def wide_resnet(
         widths=widths, blocks=blocks, dropout=dropout, stem_width=stem_width, stem_stride=stem_stride,
         in_channels=in_channels, num_classes=num_classes,
     )  # fmt: skip
+
+
+@register_architecture(
+    ArchitectureCard(
+        name="oat",
+        family="adjustable",
+        summary="A residual backbone whose trade-off between accuracy and robustness, and whose width, is an input",
+        licence="this project's",
+        source="arXiv:2010.11828",
+        num_classes=10,
+        options={
+            "backbone": "basic_resnet", "shape": {"widths": [64, 128, 256, 512], "blocks": [3, 4, 6, 3]},
+            "lambdas": [0, 0.1, 0.2, 0.3, 0.4, 1], "shares": [1], "encoding": "random", "code_size": 128,
+            "between": "refused", "lam": 0, "share": 1, "in_channels": 3,
+        },
+    )
+)  # fmt: skip
+def oat(
+    backbone: str = "basic_resnet",
+    shape: Mapping[str, Any] | None = None,
+    lambdas: tuple[float, ...] = (0, 0.1, 0.2, 0.3, 0.4, 1),
+    num_classes: int = 10,
+    **options: Any,
+) -> "nn.Module":
+    from models_zoo.architectures.oat import Adjustable
+
+    given = {"widths": [64, 128, 256, 512], "blocks": [3, 4, 6, 3]} if shape is None else shape
+    return Adjustable(backbone=backbone, shape=given, lambdas=lambdas, num_classes=num_classes, **options)
