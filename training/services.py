@@ -152,6 +152,9 @@ def run_execute(*, run: Run, context: "JobContext") -> Run:
         started = time.monotonic()
         try:
             result = run_train(run=run, context=context)
+        except Exception:
+            run_report_keep(run=run)
+            raise
         finally:
             Run.objects.filter(pk=run.pk).update(seconds=F("seconds") + time.monotonic() - started)
         context.report(message="Checking what came out")
@@ -161,6 +164,15 @@ def run_execute(*, run: Run, context: "JobContext") -> Run:
         logger.info("run_finished", run=run.pk, method=run.method, outputs=len(result.outputs), seconds=run.seconds)
     run_announce(run)
     return run
+
+
+def run_report_keep(*, run: Run) -> None:
+    """Show what a run had reported when it failed, such as the numbers that refute it."""
+    from training.engine.local import failed_report
+
+    report = failed_report(run.directory)
+    if report:
+        Run.objects.filter(pk=run.pk).update(report=report)
 
 
 def run_announce(run: Run) -> None:

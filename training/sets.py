@@ -96,7 +96,9 @@ def edition_data(edition: Edition) -> LabelledData:
         raise DomainError(f'"{edition}" cannot be read: {error}.') from error
     ids = table["corpus"].unique().to_pylist()
     sources = {corpus.pk: row_source(corpus) for corpus in Corpus.objects.filter(pk__in=ids)}
-    return LabelledData(table, sources, name=f'"{edition}"')
+    taxonomy = edition.labelled_set.taxonomy
+    n_classes = None if taxonomy is None else taxonomy.n_classes
+    return LabelledData(table, sources, name=f'"{edition}"', n_classes=n_classes)
 
 
 def _fractions(given: Sequence[float]) -> tuple[float, ...]:

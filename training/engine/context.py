@@ -7,7 +7,9 @@ before it; a smaller network that is cut out of a trained one between two stages
 """
 
 import hashlib
+import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from training.engine.labels import LabelledData
 
 OUTPUTS = "outputs"
+REPORT = "report.json"  # of a run whose recipe raised
 ARTIFACTS = "artifacts"
 
 
@@ -293,7 +296,8 @@ class RunContext:
         """Keep a network; it becomes a version when the run succeeded. Several of one role are numbered as they come.
 
         Args:
-            facts: JSON that goes along with the version.
+            facts: JSON that goes along with the version. Where "measured" (`robustness.measured`) leaves its "bytes"
+                open, they become the size of the weights file.
             arrays: kept beside the weights, for a later run's ``InputNetwork.arrays``: masks, say.
             parents: inputs that it was made from; all of them when none are named.
             compact: weights by their sparse or quantised parts, which the file keeps in their place (a compact file,
@@ -323,6 +327,8 @@ class RunContext:
             (self.directory / OUTPUTS).mkdir(exist_ok=True)
             path = self.directory / file
             sha256 = write_weights(path, state) if content is None else write_content(path, content)
+            if "measured" in said and said["measured"].get("bytes") is None:
+                said["measured"]["bytes"] = path.stat().st_size
             if arrays:
                 said["arrays_sha256"] = write_arrays(self.directory / arrays_file, arrays)
         output = Output(
@@ -351,6 +357,11 @@ class RunContext:
         """
         self._require_over("the recipe ends")
         return self._facts, [self._outputs[key] for key in sorted(self._outputs)]
+
+    def keep_report(self) -> None:
+        """Write down what was reported so far, for a run whose recipe raised. Called by the engine."""
+        if self.is_main:
+            write_report(self.directory, self._facts)
 
     def close(self) -> None:
         for stream in (self._metrics, self._samples.lines if self._samples else None):
@@ -488,13 +499,23 @@ class RunContext:
 def run_recipe(
     recipe: Callable[[RunContext, Any], None], run: RunContext, config: Any
 ) -> tuple[dict[str, Any], list[Output]]:
-    """Call a recipe; its report and outputs."""
+    """Call a recipe; its report and outputs. What it raises leaves the report so far in the directory."""
     try:
         with watching(run.device):
             recipe(run, config)
         return run.finish()
+    except Exception:
+        run.keep_report()
+        raise
     finally:
         run.close()
+
+
+def write_report(directory: Path, report: Mapping[str, Any]) -> None:
+    """Keep what a run reported before it failed; atomically."""
+    temporary = directory / f"{REPORT}.tmp"
+    temporary.write_text(json.dumps(report), encoding="utf-8")
+    os.replace(temporary, directory / REPORT)
 
 
 def _load(kept: Mapping[str, Any], parts: Mapping[str, Stateful], stage: str) -> None:

@@ -86,11 +86,17 @@ class LabelledData:
 
     table: of `SCHEMA`; sources: where the images of each corpus come from, by its id. Decoded images are kept until
     `cache_bytes` are full; then the others are decoded each time they are asked for, which for batches drawn at random
-    is as good as any other choice.
+    is as good as any other choice. n_classes: of the label space; None takes those that the labels speak of.
     """
 
     def __init__(
-        self, table: pa.Table, sources: Mapping[int, RowSource], *, cache_bytes: int = CACHE_BYTES, name: str = ""
+        self,
+        table: pa.Table,
+        sources: Mapping[int, RowSource],
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        name: str = "",
+        n_classes: int | None = None,
     ) -> None:
         missing = sorted(set(table["corpus"].unique().to_pylist()) - set(sources))
         if missing:
@@ -98,6 +104,7 @@ class LabelledData:
         self.name = name
         self._table = table.select(SCHEMA.names).cast(SCHEMA).combine_chunks()
         self._sources = dict(sources)
+        self._n_classes = n_classes
         self._limit = cache_bytes
         self._kept: dict[tuple[int, int, Any], npt.NDArray[np.uint8]] = {}
         self._bytes = 0
@@ -114,6 +121,11 @@ class LabelledData:
     @property
     def task(self) -> Literal["quality", "classification"]:
         return "quality" if self._table["label"].null_count == len(self) else "classification"
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes a classifier of these labels has; 0 of opinion scores."""
+        return self._n_classes or int(self._all.label.max(initial=NO_LABEL)) + 1
 
     @cached_property
     def _all(self) -> LabelledRows:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from training.engine.checkpoints import CheckpointStore, require_same, rng_restore, rng_seed, rng_state
-from training.engine.context import ARTIFACTS, OUTPUTS, OnProgress, Progress, RunContext, run_recipe
+from training.engine.context import ARTIFACTS, OUTPUTS, REPORT, OnProgress, Progress, RunContext, run_recipe
 from training.engine.devices import DeviceLost, Resources, device_words, open_accelerator, require_device
 from training.engine.metrics import FILE as METRICS
 from training.engine.metrics import read_metrics
@@ -98,6 +98,7 @@ def run_method(
         UnknownMethod, BadConfig, NotWhatIsNeeded, BadResources: before anything is computed.
         CheckpointError: the directory holds a run with another config, seed, input or data, or the disk is full.
         Diverged, LimitReached, DeviceLost: see ``training.engine.guards`` and ``devices``.
+        What the recipe raises; ``failed_report`` has what it had reported.
     """
     chosen = method(name)
     configured = config if isinstance(config, MethodConfig) else chosen.configure(**(config or {}))
@@ -171,6 +172,15 @@ def _attempt(
     return result if accelerator.is_main_process else _finished(directory, begun) or result
 
 
+def failed_report(directory: Path) -> dict[str, Any]:
+    """What a run had reported when its recipe raised; empty where it did not."""
+    try:
+        kept: dict[str, Any] = json.loads((directory / REPORT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return kept
+
+
 def _placed(inputs: Given) -> dict[str, list[InputNetwork]]:
     """The inputs, each knowing its role and number; roles without versions are left out."""
     lists = {role: [given] if isinstance(given, InputNetwork) else list(given) for role, given in inputs.items()}
@@ -229,7 +239,7 @@ def _generators_kept() -> Iterator[None]:
 def _forget(directory: Path) -> None:
     for folder in (CHECKPOINTS, OUTPUTS, SAMPLES_FOLDER, ARTIFACTS):
         shutil.rmtree(directory / folder, ignore_errors=True)
-    for file in (METRICS, SAMPLES, RESULT):
+    for file in (METRICS, SAMPLES, RESULT, REPORT):
         (directory / file).unlink(missing_ok=True)
 
 

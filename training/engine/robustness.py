@@ -215,14 +215,14 @@ def measured(
     macs: float,
     params: int,
     latency_ms: float,
-    bytes: int,
     seconds: float,
+    bytes: int | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """What every output of a robust method carries as ``facts["measured"]``, and comparisons of runs read.
 
-    macs: multiply-accumulates per image (`training.engine.costs`). bytes: of the weights file. seconds: of its
-    training. more: facts of the method.
+    macs: multiply-accumulates per image (`training.engine.costs`). seconds: of its training. bytes: of the
+    weights file; None leaves them to `run.save`. more: facts of the method.
     """
     known = robustness.plain()
     names = ("images", "sa", "ra", "ra_strong", "ra_independent", "attack", "confirmed")
