@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Deed:
     """A run and its part in a version. what: the method's title; role: of the version in the run; is_maker: the version
-    came out of it, else it went into it."""
+    came out of it, else it went into it. explore_url: of a page where its settings can be moved; "" for none."""
 
     version_id: int
     title: str
@@ -25,6 +25,7 @@ class Deed:
     role: str
     is_maker: bool
     at: datetime
+    explore_url: str = ""
 
 
 Provider = Callable[[Sequence["Version"], "User"], list[Deed]]

@@ -22,10 +22,10 @@ from corpora.models import Taxonomy
 from jobs.models import JobState
 from jobs.services import job_cancel
 from models_zoo.models import Task, Version
-from training import curves, downloads, labelled, reading, services, summaries
+from training import curves, downloads, explorers, labelled, points, reading, services, summaries
 from training.engine.registry import Method, UnknownMethod, methods
 from training.engine.registry import method as method_named
-from training.models import Edition, LabelledSet, Run, RunInput, RunOutput
+from training.models import Edition, LabelledSet, Run, RunInput, RunOutput, VersionPoint
 from training.sets import FRACTIONS
 
 SOURCE = {
@@ -176,6 +176,27 @@ def _object(value: Any, example: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise serializers.ValidationError(f"Give an object, such as {example}.")
     return value
+
+
+class VersionPointSerializer(serializers.ModelSerializer[VersionPoint]):
+    """A point of an adjustable version, and the version that was made of it."""
+
+    point = serializers.JSONField(read_only=True)
+    facts = serializers.JSONField(read_only=True)
+    state = serializers.CharField(source="job.state", read_only=True, allow_null=True, default=None)
+    error = serializers.CharField(source="job.error", read_only=True, default="", help_text="Why it failed, in words")
+
+    class Meta:
+        model = VersionPoint
+        fields = ["id", "version", "point", "made", "facts", "job", "state", "error", "created_at"]
+        read_only_fields = fields
+
+
+class PointCreateSerializer(serializers.Serializer[Any]):
+    point = serializers.JSONField(help_text='What the method takes, such as {"lam": 0.3, "width": 0.5}')
+
+    def validate_point(self, value: Any) -> dict[str, Any]:
+        return _object(value, '{"lam": 0.3, "width": 0.5}')
 
 
 class SeriesSerializer(serializers.Serializer[Any]):
@@ -351,6 +372,37 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ResearchViewS
     def retry(self, request: Request, pk: Any = None) -> Response:
         """Go on from the checkpoint of a failed or cancelled run."""
         return self._answer(services.run_retry(run=self.get_object(), by=self.person))
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @action(detail=True, pagination_class=None, filterset_class=None)
+    def explorer(self, request: Request, pk: Any = None) -> Response:
+        """What was measured at the points of an adjustable result; its pictures are artifacts of the run."""
+        run = self.get_object()
+        return Response(self._explorer(run))
+
+    @extend_schema(methods=["get"], responses=VersionPointSerializer(many=True))
+    @extend_schema(methods=["post"], request=PointCreateSerializer, responses={201: VersionPointSerializer})
+    @action(detail=True, methods=["get", "post"], pagination_class=None, filterset_class=None)
+    def points(self, request: Request, pk: Any = None) -> Response:
+        """Points of the run's adjustable version that were made versions, newest first; POST makes another one, in a
+        job, or gives the one there is."""
+        run = self.get_object()
+        adjustable = explorers.adjustable_of(run, self._explorer(run))
+        if adjustable is None:
+            raise NotFound(f'"{run}" left nothing adjustable.')
+        if request.method == "GET":
+            made = adjustable.version.points.select_related("job").order_by("-id")
+            return Response(VersionPointSerializer(made, many=True).data)
+        given = PointCreateSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        wanted = points.point_request(version=adjustable.version, by=self.person, **given.validated_data)
+        return Response(VersionPointSerializer(wanted).data, status=status.HTTP_201_CREATED)
+
+    def _explorer(self, run: Run) -> dict[str, Any]:
+        found = explorers.explorer_of(run)
+        if found is None:
+            raise NotFound(f'"{run}" left nothing to explore (yet).')
+        return found
 
 
 class LabelledSetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ResearchViewSet):

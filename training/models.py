@@ -2,7 +2,8 @@
 
 Labelled set: a named union of corpus labels and campaign verdicts. Edition: one immutable state of it, with splits that
 are fixed by content group. Method: a training method, one folder of ``training.methods``. Run: one training run of it;
-what comes out of it are new versions, whose lineage it is.
+what comes out of it are new versions, whose lineage it is. Point: one setting of an adjustable version, which can be
+made a version of its own.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from accounts.models import Shared
 from corpora.models import Taxonomy
 from jobs.models import Job
 from models_zoo.models import Task, Version
-from training.querysets import LabelledSetQuerySet, RunQuerySet
+from training.querysets import LabelledSetQuerySet, RunQuerySet, VersionPointQuerySet
 
 
 class LabelledSet(Shared):
@@ -155,3 +156,39 @@ class RunOutput(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role}: {self.version}"
+
+
+class VersionPoint(models.Model):
+    """A point of an adjustable version that somebody wanted as a version of its own; made once for all who ask.
+
+    ``point``: what the method's ``MethodCard.points`` takes; ``key``: its digest.
+    """
+
+    version = models.ForeignKey(Version, models.CASCADE, related_name="points", help_text="The adjustable one")
+    point = models.JSONField()
+    key = models.CharField(max_length=64)
+    made = models.OneToOneField(Version, models.SET_NULL, null=True, related_name="made_as_point")
+    facts = models.JSONField(default=dict, help_text="What the method said of the point")
+    job = models.ForeignKey(Job, models.SET_NULL, null=True, related_name="+")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[Any] = VersionPointQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["version", "key"], name="version_point_once")]
+
+    def __str__(self) -> str:
+        return f"{self.version} at {self.words}"
+
+    @property
+    def words(self) -> str:
+        """ "lam 0.3, width 0.5"."""
+        return ", ".join(f"{name} {_plain(value)}" for name, value in self.point.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return " / ".join(_plain(part) for part in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

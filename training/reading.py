@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet
+from django.urls import reverse
 
 from accounts.option_fields import bounds_words, shown_value, title_of, type_words
 from models_zoo.lineage import Deed
 from training.engine.registry import Method, UnknownMethod, method
 from training.engine.samples import read_samples
-from training.models import Edition, LabelledSet, Run, RunInput, RunOutput
+from training.explorers import has_explorer
+from training.models import Edition, LabelledSet, Run, RunInput, RunOutput, VersionPoint
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -109,19 +111,30 @@ def deeds(versions: "Sequence[Version]", user: "User") -> list[Deed]:
     visible = Run.objects.visible_to(user)
     made = RunOutput.objects.filter(version__in=versions, run__in=visible).select_related("run__job")
     taken = RunInput.objects.filter(version__in=versions, run__in=visible).select_related("run__job")
-    return [_deed(entry, True) for entry in made] + [_deed(entry, False) for entry in taken.order_by("-run")]
+    points = VersionPoint.objects.filter(made__in=versions, version__run_output__run__in=visible)
+    return [
+        *(_deed(entry.run, entry.version_id, entry.role, True) for entry in made),
+        *(_deed(entry.run, entry.version_id, entry.role, False) for entry in taken.order_by("-run")),
+        *(
+            _deed(point.version.run_output.run, point.made_id, f"point {point.words}", True)
+            for point in points.select_related("version__run_output__run__job")
+            if point.made_id is not None
+        ),
+    ]
 
 
-def _deed(entry: RunInput | RunOutput, is_maker: bool) -> Deed:
-    of = method_of(entry.run)
+def _deed(run: Run, version_id: int, role: str, is_maker: bool) -> Deed:
+    of = method_of(run)
+    is_explored = is_maker and has_explorer(run)
     return Deed(
-        version_id=entry.version_id,
-        title=str(entry.run),
-        url=entry.run.get_absolute_url(),
-        what=of.card.title if of else entry.run.method,
-        role=entry.role,
+        version_id=version_id,
+        title=str(run),
+        url=run.get_absolute_url(),
+        what=of.card.title if of else run.method,
+        role=role,
         is_maker=is_maker,
-        at=entry.run.finished_at or entry.run.created_at,
+        at=run.finished_at or run.created_at,
+        explore_url=reverse("training:run_explore", args=[run.pk]) if is_explored else "",
     )
 
 

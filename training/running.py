@@ -69,18 +69,21 @@ def run_inputs(run: Run) -> "dict[str, list[InputNetwork]]":
     Raises:
         Denied: when the person who started it may no longer see one.
     """
-    from training.engine.networks import InputNetwork
-
     found: dict[str, list[InputNetwork]] = {}
     for entry in run.inputs.select_related("version__model__taxonomy", "version__run_output"):
-        version = entry.version
-        require_view(run.created_by, version.model)
-        made_by: RunOutput | None = getattr(version, "run_output", None)
-        facts = {} if made_by is None else made_by.facts
-        direction = version.model.higher_is_better if version.model.task == Task.QUALITY else None
-        network = InputNetwork(str(version), version_spec(version), facts, _arrays_file(facts), direction)
-        found.setdefault(entry.role, []).append(network)
+        require_view(run.created_by, entry.version.model)
+        found.setdefault(entry.role, []).append(version_network(entry.version))
     return found
+
+
+def version_network(version: Version) -> "InputNetwork":
+    """A version as methods take it, with what the run that made it said of it."""
+    from training.engine.networks import InputNetwork
+
+    made_by: RunOutput | None = getattr(version, "run_output", None)
+    facts = {} if made_by is None else made_by.facts
+    direction = version.model.higher_is_better if version.model.task == Task.QUALITY else None
+    return InputNetwork(str(version), version_spec(version), facts, _arrays_file(facts), direction)
 
 
 def outputs_register(*, run: Run, result: "RunResult", context: JobContext) -> list[RunOutput]:

@@ -1,12 +1,13 @@
 """Pages of training. Nothing here trains, imports torch, or reads images."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
@@ -16,15 +17,16 @@ from accounts.errors import DomainError
 from accounts.models import User
 from accounts.permissions import require_edit, require_researcher
 from jobs.services import job_cancel
+from models_zoo.models import Model, Version
 from models_zoo.reading import class_names
-from training import curves, downloads, labelled, offers, reading, reports, services, summaries
+from training import curves, downloads, explorers, labelled, offers, points, reading, reports, services, summaries
 from training.engine.labels import SPLITS
 from training.engine.metrics import FILE as METRICS_FILE
 from training.engine.registry import Method, UnknownMethod, methods
 from training.engine.registry import method as method_named
 from training.engine.samples import FOLDER as SAMPLES_FOLDER
 from training.forms import EditionForm, RunFilterForm, RunForm, SetForm
-from training.models import Edition, LabelledSet, Run, RunInput
+from training.models import Edition, LabelledSet, Run, RunInput, VersionPoint
 
 PAGE = 50
 RUNS_OF_METHOD = 20
@@ -183,6 +185,8 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "heirs": heirs[:RUNS_OF_METHOD],
         "samples": reading.samples(shown.directory),
         "blocks": reports.report_blocks(shown.report),
+        "artifacts": explorers.artifacts(shown),
+        "has_explorer": explorers.has_explorer(shown),
         "may_edit": _may_edit(request, shown),
         "tab": "runs",
     }
@@ -216,6 +220,97 @@ def run_sample(request: HttpRequest, pk: int, file: str) -> HttpResponse | FileR
     response = _file(folder / file, "", "image/png")
     response["Cache-Control"] = "private, max-age=86400"
     return response
+
+
+@login_required
+@require_GET
+def run_artifact(request: HttpRequest, pk: int, file: str) -> HttpResponse | FileResponse:
+    """A file that the recipe kept: pictures are shown, everything else is a download."""
+    path = explorers.artifact_path(_run(request, pk), file)
+    if path is None:
+        raise Http404(f"The run kept no file {file}.")
+    is_picture = path.suffix == ".png"
+    response = _file(path, "" if is_picture else file, "image/png" if is_picture else "application/octet-stream")
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+@login_required
+@require_GET
+def run_explore(request: HttpRequest, pk: int) -> HttpResponse:
+    """An adjustable result: what was measured at each of its points, with a slider; versions of points."""
+    shown = _run(request, pk)
+    explorer = explorers.explorer_of(shown)
+    if explorer is None:
+        raise Http404(f'"{shown}" left nothing to explore (yet).')
+    adjustable = explorers.adjustable_of(shown, explorer)
+    user = _user(request)
+    may_make = (
+        adjustable is not None
+        and points.is_adjustable(adjustable.version)
+        and Model.objects.editable_by(user).filter(pk=adjustable.version.model_id).exists()
+    )
+    of = reading.method_of(shown)
+    context = {
+        "run": shown,
+        "card": of.card if of else None,
+        "kind": explorer["kind"],
+        "adjustable": adjustable,
+        "may_make": may_make,
+        "made": _points_made(adjustable.version) if adjustable else [],
+        "tab": "runs",
+    }
+    return render(request, f"training/explore/{explorer['kind']}.html", context)
+
+
+def _points_made(version: Version) -> QuerySet[VersionPoint]:
+    """The points of a version that were asked for, newest first."""
+    asked: QuerySet[VersionPoint] = version.points.select_related("made__model", "job").order_by("-id")
+    return asked
+
+
+@login_required
+@require_GET
+@never_cache
+def run_explorer(request: HttpRequest, pk: int) -> JsonResponse:
+    """What the explorer's page draws."""
+    explorer = explorers.explorer_of(_run(request, pk))
+    if explorer is None:
+        raise Http404("There is nothing to explore (yet).")
+    return JsonResponse(explorer)
+
+
+@login_required
+@require_POST
+def point_make(request: HttpRequest, pk: int) -> HttpResponse:
+    """Have a version made of a point of the run's adjustable version."""
+    shown = _run(request, pk)
+    explorer = explorers.explorer_of(shown)
+    adjustable = explorers.adjustable_of(shown, explorer) if explorer else None
+    if adjustable is None:
+        raise Http404(f'"{shown}" left nothing adjustable.')
+    back = redirect("training:run_explore", pk=shown.pk)
+    try:
+        made = points.point_request(version=adjustable.version, point=_point(request), by=_user(request))
+    except DomainError as error:
+        messages.error(request, str(error))
+        return back
+    if made.made is not None:
+        messages.info(request, f'"{made.made}" is this point already.')
+        return redirect(made.made)
+    messages.success(request, f'A worker makes "{made}"; it is listed below the point.')
+    return back
+
+
+def _point(request: HttpRequest) -> dict[str, Any]:
+    """The point that a form names."""
+    try:
+        point = json.loads(request.POST.get("point", ""))
+    except ValueError:
+        point = None
+    if not isinstance(point, dict):
+        raise DomainError('Name the point, such as {"lam": 0.3, "width": 1}.', field="point")
+    return point
 
 
 def _file(path: Any, name: str, kind: str) -> FileResponse:

@@ -4,13 +4,14 @@
  * not name get plots of their own. Each plot has a read-out under the pointer (arrow keys move it too) and a table.
  */
 
+import { element, html, ticks, written } from "./plot.js";
+
 const MOST_POINTS = 4000; // of a series here: beyond that it is asked for anew, thinned
 const TABLE_ROWS = 60;
 const COLOURS = 8;
 const PAUSE_MS = 1000;
 const HEIGHT = 250;
 const PAD = { left: 52, right: 14, top: 18, bottom: 34 };
-const SVG = "http://www.w3.org/2000/svg";
 
 const root = document.getElementById("curves");
 const cards = JSON.parse(document.getElementById("plots").textContent);
@@ -19,39 +20,6 @@ const plots = new Map(); // title -> plot
 let position = 0;
 let asking = false;
 let again = false;
-
-/* Numbers */
-
-export function ticks(low, high, wanted = 4) {
-  if (!(high > low)) return [low];
-  const raw = (high - low) / wanted;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= raw * (1 - 1e-9));
-  const first = Math.ceil(low / step - 1e-9);
-  const last = Math.floor(high / step + 1e-9);
-  return Array.from({ length: last - first + 1 }, (_, at) => Number(((first + at) * step).toPrecision(12)));
-}
-
-export function written(value) {
-  if (value === 0 || Number.isInteger(value)) return value.toLocaleString("en-US");
-  const size = Math.abs(value);
-  if (size < 1e-3 || size >= 1e6) return value.toExponential(2).replace(/\.?0+e/, "e");
-  return Number(value.toPrecision(4)).toLocaleString("en-US", { maximumFractionDigits: 6 });
-}
-
-const element = (name, attributes = {}, text = "") => {
-  const made = document.createElementNS(SVG, name);
-  Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
-  if (text) made.textContent = text;
-  return made;
-};
-
-const html = (name, attributes = {}, ...children) => {
-  const made = document.createElement(name);
-  Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
-  made.append(...children);
-  return made;
-};
 
 /* Data */
 

@@ -17,7 +17,7 @@ LABELS = [at % CLASSES for at in range(IMAGES)]
 
 
 def wide(value: float, half: float = 0.02) -> dict[str, float]:
-    return {"value": round(value, 4), "low": round(value - half, 4), "high": round(value + half, 4)}
+    return {"value": round(max(value, 0.02), 4), "low": round(max(value - half, 0), 4), "high": round(value + half, 4)}
 
 
 def tiles(n: int, *, noise: float = 0.0) -> list[np.ndarray]:

@@ -35,10 +35,10 @@ class Command(BaseCommand):
         parser.add_argument("--help-config", action="store_true", help="Say what --set takes and end")
         parser.add_argument("--preset", default="", help="Values to begin with; the method's first one by default")
         parser.add_argument(
-            "--set", action="append", default=[], type=_pair, metavar="KEY=VALUE", help="Change a value; repeat it"
+            "--set", action="append", default=[], type=key_value, metavar="KEY=VALUE", help="Change a value; repeat it"
         )
         parser.add_argument(
-            "--input", action="append", default=[], type=_pair, metavar="ROLE=VERSION",
+            "--input", action="append", default=[], type=key_value, metavar="ROLE=VERSION",
             help='A version that goes in: target="model label", or its number; repeat it',
         )  # fmt: skip
         parser.add_argument("--data", help='A labelled set, "name" for its newest edition or "name@2"')
@@ -123,19 +123,19 @@ def config_lines(chosen: Method, preset: str) -> list[str]:
     ]
 
 
-def _pair(text: str) -> tuple[str, str]:
+def key_value(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise ArgumentTypeError(f'"{text}" is no pair: write key=value')
     return key.strip(), value.strip()
 
 
-def _value(text: str) -> Any:
+def parsed(text: str) -> Any:
     """JSON where it is some, a list where there are commas, else text; the config checks the type."""
     try:
         return json.loads(text)
     except ValueError:
-        return [_value(part.strip()) for part in text.split(",")] if "," in text else text
+        return [parsed(part.strip()) for part in text.split(",")] if "," in text else text
 
 
 def _method(name: str | None) -> Method:
@@ -160,7 +160,7 @@ def _run(options: dict[str, Any]) -> Run:
         by=by,
         name=options["name"],
         preset=options["preset"],
-        config={key: _value(value) for key, value in options["set"]},
+        config={key: parsed(value) for key, value in options["set"]},
         inputs=_inputs(options["input"], options["user"]),
         edition=_edition(options["data"], by) if options["data"] else None,
         seed=options["seed"],

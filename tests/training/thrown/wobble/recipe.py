@@ -2,6 +2,8 @@
 
 import random
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from training.methods.wobble import WobbleConfig
 from models_zoo.architectures import build
 from training.engine.batches import Shuffled, prefetch
 from training.engine.context import RunContext, Values
+from training.engine.explore import Point
+from training.engine.networks import InputNetwork
 
 N, SIZE = 20, 6
 SHAPE = {"input_size": 3, "in_channels": 1, "num_classes": 3}
@@ -43,6 +47,18 @@ def train(run: RunContext, config: WobbleConfig) -> None:
             facts={"kept": kept.tolist()},
             arrays={"kept": kept.numpy()} if number == 0 else None,
         )
+
+
+def scaled(network: InputNetwork, point: Mapping[str, Any]) -> Point:
+    """The network with its last layer scaled."""
+    scale = float(point["scale"])
+    if not 0 < scale <= 2:
+        raise ValueError(f"scale is {scale:g}: choose one above 0 and at most 2")
+    module = network.module()
+    with torch.no_grad():
+        module.layers[-1].weight.mul_(scale)
+    facts = {"scale": scale, "kept": network.facts["kept"]}
+    return Point(module, network.architecture, network.arch_kwargs, "logits", f"scale {scale:g}", facts)
 
 
 def examples(run: RunContext) -> tuple[torch.Tensor, torch.Tensor]:
