@@ -237,6 +237,7 @@ def test_a_job_that_is_retried_goes_on_too(researcher: User, wobble: str, start:
         run_inline(run.job)
     run.refresh_from_db()
     assert "failed at step 2" in run.job.error
+    assert list(run.report) == ["wide"], "what was reported before it failed stays visible"
     before = untimed(run)
     with pytest.raises(DomainError, match="failed at step 2"):
         run_inline(job_retry(job=run.job, by=researcher))
