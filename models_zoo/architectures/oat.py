@@ -52,6 +52,13 @@ class Condition:
     share: int = -1
     tables: Mapping["AdaptiveNorm", tuple[torch.Tensor, torch.Tensor]] | None = None
 
+    def and_attacked(self, n_clean: int) -> "Condition":
+        """For the batch followed by attacked copies of its images after the first n_clean: a group of their own."""
+        assert self.rows is not None
+        attacked = self.rows[n_clean:]
+        groups = (*self.groups, (len(attacked), ROBUST))
+        return replace(self, rows=torch.cat([self.rows, attacked]), groups=groups)
+
 
 class Film(nn.Module):
     """codes (m, d) -> factor and summand, (m, c) each: two linear layers with LeakyReLU after each (arXiv:1709.07871).
@@ -249,6 +256,18 @@ class Adjustable(nn.Module):
             nearest = above if part >= 0.5 else above - 1
             return self.codes[nearest], ROBUST if self.lambdas[nearest] > 0 else CLEAN
         return torch.lerp(self.codes[above - 1], self.codes[above], part), branch
+
+
+def start_plain(network: Adjustable) -> None:
+    """Let FiLM begin close to a factor of 1 and a summand of 0, so that the network begins as its plain backbone.
+
+    As torch starts linear layers, and as the paper leaves it, factors begin near 0, half of them below.
+    """
+    for layer in network.modules():
+        if isinstance(layer, Film):
+            n = layer.out.out_features // 2
+            with torch.no_grad():
+                layer.out.bias.zero_()[:n] = 1
 
 
 @dataclass(frozen=True)
