@@ -1,0 +1,223 @@
+"""Which exit answers for an image, what that costs, and thresholds for a budget; plain arrays.
+
+Exits are counted from 0; the last of the E exits takes what no other took. An image leaves at the first exit whose
+entropy (nats) is below that exit's threshold; a threshold of 0 or less closes an exit, whose head is then not computed.
+
+Paper's cost: of the layers before the exit at which an image leaves and of that exit's head, convolutions alone. Honest
+cost: with the heads that were evaluated on the way and rejected, and with linear layers. Both are MACs of one image.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Rule = Literal["shares", "tuned"]
+RULES: tuple[Rule, ...] = ("shares", "tuned")
+Floats = npt.NDArray[np.float64]
+Thresholds = tuple[float, ...]
+_SWEEPS = 20
+_HALVINGS = 40
+
+
+@dataclass(frozen=True)
+class Said:
+    """What every exit says of some images. entropies: (E, N) nats; right: (E, N) whether its class is the true one."""
+
+    entropies: Floats
+    right: npt.NDArray[np.bool_]
+
+    @property
+    def n(self) -> int:
+        return self.entropies.shape[1]
+
+
+@dataclass(frozen=True)
+class MacTable:
+    """Costs of the exits, (E,) each: prefix up to an exit; head with linear layers; convolutions of the head alone."""
+
+    prefix: Floats
+    head: Floats
+    head_convolutions: Floats
+
+    @property
+    def whole(self) -> float:
+        """Of the network without early exits."""
+        return float(self.prefix[-1] + self.head[-1])
+
+    def paper(self) -> Floats:
+        """(E,) the paper's cost by exit."""
+        return self.prefix + self.head_convolutions
+
+    def honest(self, thresholds: Sequence[float]) -> Floats:
+        """(E,) the honest cost by exit."""
+        is_open = np.array([*(each > 0 for each in thresholds), True])
+        return self.prefix + np.cumsum(np.where(is_open, self.head, 0.0))
+
+
+def route(entropies: Floats, thresholds: Sequence[float]) -> npt.NDArray[np.int64]:
+    """(E, N) -> (N,) the exit of each image."""
+    leaves = entropies < np.array([*thresholds, np.inf])[:, None]
+    found: npt.NDArray[np.int64] = leaves.argmax(axis=0)
+    return found
+
+
+def routed_right(said: Said, thresholds: Sequence[float]) -> npt.NDArray[np.bool_]:
+    """(N,) whether the exit that answers is right."""
+    exits = route(said.entropies, thresholds)
+    found: npt.NDArray[np.bool_] = said.right[exits, np.arange(said.n)]
+    return found
+
+
+def shares(said: Said, thresholds: Sequence[float]) -> Floats:
+    """(E,) of the images that leave at each exit."""
+    return np.bincount(route(said.entropies, thresholds), minlength=len(said.entropies)) / said.n
+
+
+def mean_macs(said: Said, thresholds: Sequence[float], table: MacTable) -> tuple[float, float]:
+    """The paper's cost and the honest one, in the mean over the images."""
+    part = shares(said, thresholds)
+    return float(part @ table.paper()), float(part @ table.honest(thresholds))
+
+
+def by_shares(entropies: Floats, wanted: Sequence[float]) -> Thresholds:
+    """Thresholds at which given shares of the images leave, exit after exit (MSDNet, arXiv:1703.09844, section 5).
+
+    entropies: (E, N) of validation images; wanted: (E,) shares that sum to 1. A share of less than one image closes an
+    exit.
+    """
+    n = entropies.shape[1]
+    waiting = np.arange(n)
+    thresholds = []
+    for own, share in zip(entropies[:-1], wanted[:-1], strict=True):
+        leaving = round(share * n)
+        order = waiting[np.argsort(own[waiting], kind="stable")]
+        if not leaving or not len(waiting):
+            thresholds.append(0.0)
+            continue
+        is_all = leaving >= len(order)
+        threshold = _above(own[order[-1]]) if is_all else float(own[order[leaving]])
+        thresholds.append(threshold)
+        waiting = waiting[own[waiting] >= threshold]
+    return tuple(thresholds)
+
+
+def equal_shares(entropies: Floats) -> Thresholds:
+    """Where the paper begins: as many images at each exit."""
+    n_exits = len(entropies)
+    return by_shares(entropies, [1 / n_exits] * n_exits)
+
+
+def tuned(said: Sequence[Said], table: MacTable, price: float, start: Thresholds) -> Thresholds:
+    """Thresholds that make accuracy - price * honest MACs large in the mean over sets of images, one exit at a time.
+
+    said: the images as they are and attacked, say; each set counts alike. price: accuracy that a MAC has to bring.
+    Each step finds the best cut of one exit exactly, the others being fixed; the value never falls.
+    """
+    entropies = np.concatenate([each.entropies for each in said], axis=1)
+    right = np.concatenate([each.right for each in said], axis=1)
+    weights = np.concatenate([np.full(each.n, 1 / each.n) for each in said])
+    thresholds = start
+    for _ in range(_SWEEPS):
+        before = thresholds
+        for number in range(len(thresholds)):
+            thresholds = _best_cut(entropies, right, weights, table, price, thresholds, number)
+        if thresholds == before:
+            break
+    return thresholds
+
+
+def for_budget(rule: Rule, clean: Said, attacked: Said, table: MacTable, budget: float) -> Thresholds:
+    """Thresholds whose mean honest MACs on clean validation images come close to a budget from below, by bisection.
+
+    rule: "shares": shares fall or rise geometrically from exit to exit; "tuned": as `tuned`, of both sets. A budget of
+    the whole network or more closes every early exit. Raises ValueError for one below the first exit.
+    """
+    n_early = len(table.prefix) - 1
+    if budget >= table.whole:
+        return (0.0,) * n_early
+    least = float(table.prefix[0] + table.head[0])
+    if budget < least:
+        raise ValueError(
+            f"a budget of {budget:,.0f} MACs is below {least:,.0f}, what the first exit alone costs: give more"
+        )
+
+    def of_shares(position: float) -> Thresholds:
+        wanted = np.exp(position * np.arange(n_early + 1) - max(0.0, position * n_early))
+        return by_shares(clean.entropies, (wanted / wanted.sum()).tolist())
+
+    def of_price(position: float) -> Thresholds:
+        price = math.exp(-position) / table.whole
+        found = [tuned([clean, attacked], table, price, start) for start in starts]
+        return max(found, key=lambda each: _value([clean, attacked], table, price, each))
+
+    starts = [(0.0,) * n_early, equal_shares(clean.entropies)]
+    family: dict[Rule, tuple[Callable[[float], Thresholds], float]] = {
+        "shares": (of_shares, 8.0),
+        "tuned": (of_price, 8.0),
+    }
+    make, bound = family[rule]
+    return _bisected(make, lambda each: mean_macs(clean, each, table)[1] <= budget, -bound, bound)
+
+
+def _bisected(
+    make: Callable[[float], Thresholds], fits: Callable[[Thresholds], bool], low: float, high: float
+) -> Thresholds:
+    """The thresholds of the largest position found that fit; those of `low` where none do."""
+    best = make(low)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        found = make(middle)
+        if fits(found):
+            best, low = found, middle
+        else:
+            high = middle
+        if high - low < 1e-3:
+            break
+    return best
+
+
+def _best_cut(
+    entropies: Floats,
+    right: npt.NDArray[np.bool_],
+    weights: Floats,
+    table: MacTable,
+    price: float,
+    thresholds: Thresholds,
+    number: int,
+) -> Thresholds:
+    """The thresholds with that of one exit at its best."""
+    closed = (*thresholds[:number], 0.0, *thresholds[number + 1 :])
+    exits = route(entropies, closed)
+    reaches = np.flatnonzero(exits > number)
+    if not len(reaches):
+        return thresholds
+    costs = table.honest(closed)  # of those that stay while this exit is shut
+    later = exits[reaches]
+    stay = weights[reaches] * (right[later, reaches] - price * costs[later])
+    before = costs[number] - table.prefix[number]
+    leave = weights[reaches] * (right[number, reaches] - price * (table.prefix[number] + before + table.head[number]))
+    toll = weights[reaches] * price * table.head[number]  # a head that was evaluated and rejected
+    order = np.argsort(entropies[number, reaches], kind="stable")
+    own = entropies[number, reaches][order]
+    gains = np.concatenate([[0.0], np.cumsum((leave - (stay - toll))[order])]) - toll.sum()
+    is_cut = np.concatenate([[False], own[1:] > own[:-1], [True]])  # equal entropies leave together
+    gains[~is_cut] = -np.inf
+    cut = int(gains.argmax())
+    if gains[cut] <= 0:
+        return closed
+    threshold = _above(own[-1]) if cut == len(own) else float(own[cut])
+    return (*thresholds[:number], threshold, *thresholds[number + 1 :])
+
+
+def _above(entropy: float) -> float:
+    """A threshold that this entropy just passes, in float32 too, in which networks compare."""
+    return float(np.nextafter(np.float32(entropy), np.float32(np.inf)))
+
+
+def _value(said: Sequence[Said], table: MacTable, price: float, thresholds: Thresholds) -> float:
+    values = [routed_right(each, thresholds).mean() - price * mean_macs(each, thresholds, table)[1] for each in said]
+    return float(np.mean(values))
