@@ -29,8 +29,8 @@ _SMALL = {
                 "most_images": 1_000_000, "most_val": 5_000, "most_test": 10_000,
             },
             "digits": {
-                **_SMALL, "stem_stride": 1, "widths": (8, 16, 32), "eps": 0.15, "pad": 1, "flip": False, "epochs": 8,
-                "standard_epochs": 3, "budgets": (0.5, 0.7, 0.9),
+                **_SMALL, "stem_stride": 1, "widths": (8, 16, 32), "eps": 0.1, "pad": 1, "flip": False, "epochs": 10,
+                "standard_epochs": 3, "batch": 32, "budgets": (0.5, 0.7, 0.9),
             },
         },
         curves=(

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -42,9 +41,7 @@ def train_exits(
     network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     order = Shuffled(len(train), config.batch, run.seed)
     total = config.epochs * len(order)
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=config.rate, momentum=0.9, weight_decay=config.weight_decay
-    )
+    optimiser = torch.optim.SGD(network.parameters(), lr=config.rate, momentum=0.9, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: rate_at(step, total, config.warm_up, config.schedule)
     )

@@ -208,7 +208,7 @@ def speeds(
         with torch.inference_mode():
             for turn in range(ROUNDS + 1):
                 for name, (network, thresholds) in networks.items():
-                    network.eval().cpu().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                    network.eval().cpu().to(memory_format=torch.channels_last)
                     if thresholds is not None and isinstance(network, RdiResNet):
                         network.thresholds = tuple(thresholds)
                     times = (_seconds(network, batches) / len(x), _seconds(network, alone) / len(alone))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from models_zoo.architectures.rdi import require_thresholds
+from models_zoo.architectures.rdi import RdiResNet, require_thresholds
 from training.engine.explore import Point
 from training.engine.networks import InputNetwork
 
@@ -16,6 +16,7 @@ def at_thresholds(network: InputNetwork, point: Mapping[str, Any]) -> Point:
     ):
         raise ValueError('the point has no "thresholds": give a number of nats for each early exit')
     module = network.module()
+    assert isinstance(module, RdiResNet)
     module.thresholds = thresholds = require_thresholds(given, len(network.arch_kwargs["exits"]))
     return Point(
         module=module,

@@ -1,7 +1,8 @@
-"""RDI-Nets from top to bottom: the network, thresholds on validation images, the networks it is compared with, judges."""
+"""RDI-Nets from top to bottom: the network, its thresholds, the networks it is compared with, and the judges."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def train(run: RunContext, config: RdiConfig) -> None:
             preprocessing=images.learnt.preprocessing,
             outputs="logits",
             label=f"early exits, {defence} defence",
-            facts={**facts, "measured": facts["measured"]},
+            facts=facts,
         )
         report[saved.label] = saved.facts
     for name, (network, kwargs, seconds) in plain.items():
@@ -131,19 +132,18 @@ def train(run: RunContext, config: RdiConfig) -> None:
         report[saved.label] = saved.facts
     run.report(networks=report, training_images=len(images.learnt))
     show(run, config, own, found[config.defence], judged, plain, clock, images)
-    require_confirmed(
-        {f"early exits, {name} defence": each.judged.robustness for name, each in found.items()} | judged
-    )
+    require_confirmed({f"early exits, {name} defence": each.judged.robustness for name, each in found.items()} | judged)
 
 
 def read(run: RunContext, config: RdiConfig) -> tuple[Images, int]:
     """The images and the number of classes."""
     assert run.data is not None
-    data, form = run.data, {"side": config.side, "grey": config.grey}
-    learnt = pictures(data, data.require("train", least=2), **form, most=config.most_images, rng=run.rng("images"))
-    form["side"] = learnt.shape[2]
-    val = pictures(data, data.require("val", least=10), **form, most=config.most_val, rng=run.rng("val"))
-    test = pictures(data, data.require("test"), **form, most=config.most_test, rng=run.rng("test"))
+    data = run.data
+    form = partial(pictures, data, grey=config.grey)
+    learnt = form(data.require("train", least=2), side=config.side, most=config.most_images, rng=run.rng("images"))
+    side = learnt.shape[2]
+    val = form(data.require("val", least=10), side=side, most=config.most_val, rng=run.rng("val"))
+    test = form(data.require("test"), side=side, most=config.most_test, rng=run.rng("test"))
     return Images(learnt, val, test), data.n_classes
 
 
@@ -222,9 +222,7 @@ class Examined:
 
 def examined(run: RunContext, trained: Trained, images: Images, attack: Attack) -> Examined:
     clean = hear(trained.network, images.test, shown=SHOWN, check=run.check)
-    attacked = hear_under_attacks(
-        trained.network, images.test, attack, shown=SHOWN, check=run.check, seed=run.seed
-    )
+    attacked = hear_under_attacks(trained.network, images.test, attack, shown=SHOWN, check=run.check, seed=run.seed)
     said = {name: each.said for name, each in attacked.items()}
     judged = judge(trained.network, images.test, clean.said, said, attack, check=run.check, seed=run.seed)
     return Examined(clean, attacked, judged)

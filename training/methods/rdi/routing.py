@@ -10,6 +10,8 @@ cost: with the heads that were evaluated on the way and rejected, and with linea
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -19,8 +21,10 @@ Rule = Literal["shares", "tuned"]
 RULES: tuple[Rule, ...] = ("shares", "tuned")
 Floats = npt.NDArray[np.float64]
 Thresholds = tuple[float, ...]
+POSITIONS = 8.0  # bound of the bisection: exponents of shares and prices
+MOST_CHOICES = 127  # of open exits that are tried
 _SWEEPS = 20
-_HALVINGS = 40
+_HALVINGS = 12
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,9 @@ def tuned(said: Sequence[Said], table: MacTable, price: float, start: Thresholds
 def for_budget(rule: Rule, clean: Said, attacked: Said, table: MacTable, budget: float) -> Thresholds:
     """Thresholds whose mean honest MACs on clean validation images come close to a budget from below, by bisection.
 
-    rule: "shares": shares fall or rise geometrically from exit to exit; "tuned": as `tuned`, of both sets. A budget of
-    the whole network or more closes every early exit. Raises ValueError for one below the first exit.
+    rule: "shares": the images that leave fall or rise geometrically from exit to exit. "tuned": the best mean accuracy
+    on clean and attacked images among `tuned` and the shares over every choice of open exits. A budget of the whole
+    network or more closes every early exit. Raises ValueError for one below the first exit.
     """
     n_early = len(table.prefix) - 1
     if budget >= table.whole:
@@ -145,8 +150,11 @@ def for_budget(rule: Rule, clean: Said, attacked: Said, table: MacTable, budget:
             f"a budget of {budget:,.0f} MACs is below {least:,.0f}, what the first exit alone costs: give more"
         )
 
-    def of_shares(position: float) -> Thresholds:
-        wanted = np.exp(position * np.arange(n_early + 1) - max(0.0, position * n_early))
+    def fits(thresholds: Thresholds) -> bool:
+        return mean_macs(clean, thresholds, table)[1] <= budget
+
+    def of_shares(is_open: Sequence[bool], position: float) -> Thresholds:
+        wanted = np.exp(position * np.arange(n_early + 1) - max(0.0, position * n_early)) * [*is_open, True]
         return by_shares(clean.entropies, (wanted / wanted.sum()).tolist())
 
     def of_price(position: float) -> Thresholds:
@@ -154,19 +162,20 @@ def for_budget(rule: Rule, clean: Said, attacked: Said, table: MacTable, budget:
         found = [tuned([clean, attacked], table, price, start) for start in starts]
         return max(found, key=lambda each: _value([clean, attacked], table, price, each))
 
+    if rule == "shares":
+        return _bisected(partial(of_shares, [True] * n_early), fits)
     starts = [(0.0,) * n_early, equal_shares(clean.entropies)]
-    family: dict[Rule, tuple[Callable[[float], Thresholds], float]] = {
-        "shares": (of_shares, 8.0),
-        "tuned": (of_price, 8.0),
-    }
-    make, bound = family[rule]
-    return _bisected(make, lambda each: mean_macs(clean, each, table)[1] <= budget, -bound, bound)
+    choices = [each for each in product((True, False), repeat=n_early) if any(each)]
+    if len(choices) > MOST_CHOICES:
+        choices = [tuple(at >= first for at in range(n_early)) for first in range(n_early)]
+    found = [_bisected(of_price, fits), *(_bisected(partial(of_shares, each), fits) for each in choices)]
+    fitting = [each for each in found if fits(each)]
+    return max(fitting, key=lambda each: _value([clean, attacked], table, 0.0, each))
 
 
-def _bisected(
-    make: Callable[[float], Thresholds], fits: Callable[[Thresholds], bool], low: float, high: float
-) -> Thresholds:
-    """The thresholds of the largest position found that fit; those of `low` where none do."""
+def _bisected(make: Callable[[float], Thresholds], fits: Callable[[Thresholds], bool]) -> Thresholds:
+    """The thresholds of the largest position found that fit; those of the lowest where none do."""
+    low, high = -POSITIONS, POSITIONS
     best = make(low)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -175,8 +184,6 @@ def _bisected(
             best, low = found, middle
         else:
             high = middle
-        if high - low < 1e-3:
-            break
     return best
 
 
