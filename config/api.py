@@ -18,7 +18,7 @@ from labeling.api import (
     VerdictViewSet,
 )
 from models_zoo.api import ModelViewSet, ScoresViewSet, VersionViewSet
-from training.api import EditionViewSet, LabelledSetViewSet, MethodViewSet, RunViewSet
+from training.api import ComparisonViewSet, EditionViewSet, LabelledSetViewSet, MethodViewSet, RunViewSet
 
 router = DefaultRouter()
 router.register("models", ModelViewSet, basename="model")
@@ -37,6 +37,7 @@ router.register("taxonomies", TaxonomyViewSet, basename="taxonomy")
 router.register("methods", MethodViewSet, basename="method")
 router.register("runs", RunViewSet, basename="run")
 router.register("labelled-sets", LabelledSetViewSet, basename="labelled_set")
+router.register("comparison", ComparisonViewSet, basename="comparison")
 router.register("editions", EditionViewSet, basename="edition")
 router.register("competitions", CompetitionViewSet, basename="competition")
 router.register("rounds", RoundViewSet, basename="round")

@@ -23,8 +23,10 @@ from jobs.models import JobState
 from jobs.services import job_cancel
 from models_zoo.models import Task, Version
 from training import curves, downloads, explorers, labelled, points, reading, services, summaries
+from training.comparing import MEASURES
 from training.engine.registry import Method, UnknownMethod, methods
 from training.engine.registry import method as method_named
+from training.forms import CompareForm
 from training.models import Edition, LabelledSet, Run, RunInput, RunOutput, VersionPoint
 from training.sets import FRACTIONS
 
@@ -403,6 +405,53 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ResearchViewS
         if found is None:
             raise NotFound(f'"{run}" left nothing to explore (yet).')
         return found
+
+
+class IntervalSerializer(serializers.Serializer[Any]):
+    value = serializers.FloatField()
+    low = serializers.FloatField(allow_null=True)
+    high = serializers.FloatField(allow_null=True)
+
+
+class LineSerializer(serializers.Serializer[Any]):
+    """A measured version, or the mean of those that differ in nothing but the seed."""
+
+    name = serializers.CharField()
+    role = serializers.CharField()
+    run = serializers.IntegerField(help_text="The newest one, of a mean")
+    method = serializers.CharField()
+    preset = serializers.CharField()
+    seeds = serializers.ListField(child=serializers.IntegerField())
+    edition = serializers.IntegerField(allow_null=True)
+    version = serializers.IntegerField(allow_null=True, help_text="Null for a mean over seeds")
+    attack = serializers.CharField(help_text="Of the method itself, in words")
+    images = serializers.IntegerField(allow_null=True)
+    confirmed = serializers.BooleanField(allow_null=True, help_text="By the independent attack")
+    measured = serializers.DictField(
+        child=IntervalSerializer(), help_text=", ".join(f"{each.name}: {each.meaning}" for each in MEASURES.values())
+    )
+
+
+class ComparisonViewSet(viewsets.ViewSet):
+    """What robust methods measured, side by side."""
+
+    @extend_schema(
+        operation_id="comparison_list",
+        responses=LineSerializer(many=True),
+        parameters=[
+            OpenApiParameter("edition", int, description="Only of runs that learnt from it"),
+            OpenApiParameter("method", str, many=True),
+            OpenApiParameter("run", int, many=True),
+            OpenApiParameter("seeds", bool, description="Means over seeds"),
+        ],
+    )
+    def list(self, request: Request) -> Response:
+        user = cast("User", request.user)
+        require_researcher(user, action="look at training")
+        form = CompareForm(request.query_params, user=user)
+        if not form.is_valid():
+            return Response(form.errors, status=status.HTTP_400_BAD_REQUEST)
+        return Response([line.plain() for line in form.lines()])
 
 
 class LabelledSetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ResearchViewSet):

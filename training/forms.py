@@ -13,6 +13,7 @@ from corpora.models import Corpus, Taxonomy
 from labeling.models import Campaign
 from models_zoo.models import Purpose, Scores, Task, Version, VersionKind, VersionState
 from training import offers
+from training.comparing import AXES, MEASURES, Line, Measure, editions_measured, lines_of, over_seeds, runs_measured
 from training.engine.registry import InputSlot, Method, methods
 from training.models import Edition, LabelledSet, Run
 from training.reading import default_preset, editions_visible, preset_values
@@ -233,6 +234,50 @@ class RunFilterForm(forms.Form):
         elif wanted.get("state"):
             runs = runs.filter(job__state=wanted["state"])
         return runs
+
+
+class CompareForm(forms.Form):
+    """Which measured results stand side by side, and the axes of their plot."""
+
+    edition = EditionChoice(Edition.objects.none(), required=False, label="Labelled set", empty_label="Any")
+    method = forms.MultipleChoiceField(required=False, label="Methods", widget=forms.CheckboxSelectMultiple)
+    run = forms.ModelMultipleChoiceField(Run.objects.none(), required=False, widget=forms.MultipleHiddenInput)
+    x = forms.ChoiceField(required=False, label="Across", choices=[])
+    y = forms.ChoiceField(required=False, label="Up", choices=[])
+    seeds = forms.BooleanField(required=False, label="Mean over seeds")
+
+    def __init__(self, *args: Any, user: "User", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.runs = runs_measured(user)
+        self.fields["run"].queryset = self.runs  # type: ignore[attr-defined]
+        self.fields["edition"].queryset = editions_measured(user)  # type: ignore[attr-defined]
+        used = set(self.runs.values_list("method", flat=True))
+        known = [(name, each.card.title) for name, each in methods().items() if name in used]
+        self.fields["method"].choices = known  # type: ignore[attr-defined]
+        axes = [(measure.name, measure.title) for measure in MEASURES.values()]
+        for name, default in zip(("x", "y"), AXES, strict=True):
+            self.fields[name].choices = axes  # type: ignore[attr-defined]
+            self.fields[name].initial = default
+
+    def lines(self) -> list[Line]:
+        """What was asked for; nothing where the form is not valid."""
+        wanted = self.cleaned_data if self.is_valid() else None
+        if wanted is None:
+            return []
+        runs = self.runs
+        if wanted["edition"]:
+            runs = runs.filter(edition=wanted["edition"])
+        if wanted["method"]:
+            runs = runs.filter(method__in=wanted["method"])
+        if wanted["run"]:
+            runs = runs.filter(pk__in=wanted["run"])
+        lines = lines_of(runs)
+        return over_seeds(lines) if wanted["seeds"] else lines
+
+    def axes(self) -> tuple[Measure, Measure]:
+        cleaned = getattr(self, "cleaned_data", {})
+        first, second = (cleaned.get(name) or default for name, default in zip(("x", "y"), AXES, strict=True))
+        return MEASURES[first], MEASURES[second]
 
 
 class SetForm(forms.ModelForm):

@@ -19,13 +19,26 @@ from accounts.permissions import require_edit, require_researcher
 from jobs.services import job_cancel
 from models_zoo.models import Model, Version
 from models_zoo.reading import class_names
-from training import curves, downloads, explorers, labelled, offers, points, reading, reports, services, summaries
+from training import (
+    charts,
+    comparing,
+    curves,
+    downloads,
+    explorers,
+    labelled,
+    offers,
+    points,
+    reading,
+    reports,
+    services,
+    summaries,
+)
 from training.engine.labels import SPLITS
 from training.engine.metrics import FILE as METRICS_FILE
 from training.engine.registry import Method, UnknownMethod, methods
 from training.engine.registry import method as method_named
 from training.engine.samples import FOLDER as SAMPLES_FOLDER
-from training.forms import EditionForm, RunFilterForm, RunForm, SetForm
+from training.forms import CompareForm, EditionForm, RunFilterForm, RunForm, SetForm
 from training.models import Edition, LabelledSet, Run, RunInput, VersionPoint
 
 PAGE = 50
@@ -128,6 +141,62 @@ def runs(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@require_GET
+def compare(request: HttpRequest) -> HttpResponse:
+    """What the runs of several methods measured, side by side, with a plot of two measures."""
+    user = _researcher(request)
+    form = _compare_form(request, user)
+    lines = form.lines()
+    x, y = form.axes()
+    context = {
+        "form": form,
+        "lines": [(number, line, _cells_of(line)) for number, line in enumerate(lines, 1)],
+        "measures": comparing.MEASURES.values(),
+        "plot": charts.scatter(lines, x, y),
+        "x": x,
+        "y": y,
+        "attacks": sorted({line.attack for line in lines if line.attack}),
+        "query": form.data.urlencode(),  # type: ignore[attr-defined]  # a QueryDict
+        "has_any": bool(lines) or form.runs.exists(),
+        "tab": "compare",
+    }
+    return render(request, "training/compare.html", context)
+
+
+def _compare_form(request: HttpRequest, user: User) -> CompareForm:
+    """As the address says; without choices, the labelled set of the newest measured run."""
+    data = request.GET.copy()
+    newest = comparing.runs_measured(user).filter(edition__isnull=False).order_by("-id").first()
+    if not {"edition", "run"} & set(data) and newest is not None:
+        data["edition"] = str(newest.edition_id)
+    for name, default in zip(("x", "y"), comparing.AXES, strict=True):
+        data.setdefault(name, default)
+    return CompareForm(data, user=user)
+
+
+def _cells_of(line: comparing.Line) -> list[tuple[str, str, float | None]]:
+    """Value, its interval and what it is sorted by, of each measure."""
+    cells: list[tuple[str, str, float | None]] = []
+    for measure in comparing.MEASURES.values():
+        value = line.values.get(measure.name)
+        if value is None:
+            cells.append(("—", "", None))
+        else:
+            cells.append((comparing.written(measure, value.value), comparing.around(measure, value), value.value))
+    return cells
+
+
+@login_required
+@require_GET
+def compare_file(request: HttpRequest) -> HttpResponse:
+    """The same as CSV."""
+    form = _compare_form(request, _researcher(request))
+    response = HttpResponse(comparing.csv_of(form.lines()), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="comparison.csv"'
+    return response
+
+
+@login_required
 def run_new(request: HttpRequest, name: str) -> HttpResponse:
     """The form of a run, made from the method's card and config; ``?preset=`` fills it in, ``?like=`` repeats a run."""
     user, of = _researcher(request, "start training"), _method(name)
@@ -187,6 +256,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "blocks": reports.report_blocks(shown.report),
         "artifacts": explorers.artifacts(shown),
         "has_explorer": explorers.has_explorer(shown),
+        "is_measured": any(comparing.MEASURED in entry.facts for entry in outputs),
         "may_edit": _may_edit(request, shown),
         "tab": "runs",
     }
