@@ -124,6 +124,24 @@ def linear(input_size: int = 28, in_channels: int = 1, num_classes: int = 10) ->
 
 @register_architecture(
     ArchitectureCard(
+        name="lenet_caffe",
+        family="small",
+        summary="LeNet of the Caffe examples: two convolutions, two linear layers, 430,500 weights",
+        licence="this project's",
+        source="10.1109/5.726791; widths of the Caffe examples",
+        input_size=28,
+        num_classes=10,
+        options={"input_size": 28, "in_channels": 1},
+    )
+)
+def lenet_caffe(input_size: int = 28, in_channels: int = 1, num_classes: int = 10) -> "nn.Module":
+    from models_zoo.architectures.small import LeNet
+
+    return LeNet(input_size=input_size, in_channels=in_channels, num_classes=num_classes)
+
+
+@register_architecture(
+    ArchitectureCard(
         name="basic_resnet",
         family="residual",
         summary="Residual network for small images, convolution before norm, any widths and depths",

@@ -38,3 +38,26 @@ class Perceptron(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
+
+
+class LeNet(nn.Module):
+    """The LeNet of the Caffe examples: x: (N, in_channels, S, S) -> logits: (N, num_classes).
+
+    Convolutions of 20 and 50 channels, 5x5, unpadded, each followed by a maximum over 2x2 and by no activation; then
+    500 units with ReLU. Raises ValueError for images of fewer than 16 pixels a side, of which nothing would be left.
+    """
+
+    def __init__(self, *, input_size: int, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        left = ((input_size - 4) // 2 - 4) // 2
+        if left < 1:
+            raise ValueError(f"lenet_caffe takes images of 16 pixels a side and more, not {input_size}")
+        self.conv1 = nn.Conv2d(in_channels, 20, 5)
+        self.conv2 = nn.Conv2d(20, 50, 5)
+        self.pool = nn.MaxPool2d(2)
+        self.fc1 = nn.Linear(50 * left * left, 500)
+        self.fc2 = nn.Linear(500, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool(self.conv2(self.pool(self.conv1(x))))
+        return self.fc2(torch.relu(self.fc1(x.flatten(1))))

@@ -86,6 +86,7 @@ class Factors:
         self.sizes = [rows * columns for rows, columns in self._shapes]
         self.flat = nn.Parameter(torch.zeros(sum(self.sizes), device=device))
         self._views = self.parts()
+        self.composed = frozenset(layer.name for layer in self.layers)
 
     def split(self, flat: torch.Tensor | None = None) -> list[torch.Tensor]:
         """The parts as matrices, views of ``flat`` or of the factors themselves."""

@@ -48,13 +48,16 @@ def zero_kmeans(
     nonzero = flat[places]
     if not bool(torch.isfinite(nonzero).all()):
         raise ValueError("values that are not finite cannot be quantised: the training has diverged")
-    ordered = nonzero.sort().values.double()
-    distinct = torch.unique_consecutive(ordered)
-    if len(distinct) <= n_centres:
-        return Quantised(values.clone(), distinct.to(values.dtype), 0)
+    ordered = nonzero.sort().values
+    is_new = torch.ones_like(ordered, dtype=torch.bool)
+    torch.ne(ordered[1:], ordered[:-1], out=is_new[1:])
+    if int(torch.count_nonzero(is_new)) <= n_centres:
+        return Quantised(values.clone(), ordered[is_new], 0)
     if start is None or len(start) != n_centres:
+        distinct = ordered[is_new]
         drawn = torch.randperm(len(distinct), generator=generator, device="cpu")[:n_centres]
         start = distinct[drawn.to(distinct.device)]
+    ordered = ordered.double()
     centres, rounds = _settled(ordered, start.to(ordered).sort().values, most_rounds)
     codebook, borders = _with_zero(centres)
     found = codebook[torch.searchsorted(borders, nonzero.double())]

@@ -6,13 +6,17 @@ True bits count the places as the compact file codes them.
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import nn
 
 from models_zoo.adapters.compact import PartCost, Weight, costs
 from training.methods.atmc.factors import rank_of
 
 FLOAT_BITS = 32
+MOST_SHOWN = 3 * 2**8  # different values of a layer, on its page
 
 
 def paper_bits(parts: Iterable[PartCost]) -> int:
@@ -41,8 +45,46 @@ def sizes(weights: Mapping[str, Weight], content: bytes) -> dict[str, Any]:
     }
 
 
+def dense_sizes(n_weights: int, content: bytes) -> dict[str, Any]:
+    """The same of a network that was not compressed. content: of its file."""
+    bits = dense_bits(n_weights)
+    return {
+        "bytes": len(content),
+        "bytes_zip": len(zlib.compress(content, 9)),
+        "paper_bits": bits,
+        "paper_ratio": 1.0,
+        "true_bits": bits,
+        "nnz": n_weights,
+        "weights": n_weights,
+    }
+
+
+def nonzero_macs(network: nn.Module, shape: Sequence[int]) -> int:
+    """Multiply-accumulates of one image that a machine would do that skips all zeros of composed weights.
+
+    shape: (C, H, W). Beside `training.engine.costs.macs`, which counts them all; no runtime here gets that far.
+    """
+    counted = []
+
+    def count(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
+        places = output.shape[2:].numel()  # 1 of a linear layer
+        counted.append(int(torch.count_nonzero(layer.get_parameter("weight"))) * places)
+
+    layers = [part for part in network.modules() if isinstance(part, nn.modules.conv._ConvNd | nn.Linear)]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    device = next(network.parameters()).device
+    try:
+        with torch.no_grad():
+            network(torch.zeros((1, *shape), device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(counted)
+
+
 def layer_rows(weights: Mapping[str, Weight], point: str) -> list[dict[str, Any]]:
-    """Per layer: density of its parts relative to its weights, rank of the composed matrix, bits a non-zero, values."""
+    """Per layer: non-zeros of all parts relative to its weights, rank of the composed matrix, bits a non-zero, values
+    (none where there are too many to be a codebook)."""
     by_name = {part.name: part for part in costs(weights)}
     rows = []
     for name, weight in weights.items():
@@ -53,10 +95,10 @@ def layer_rows(weights: Mapping[str, Weight], point: str) -> list[dict[str, Any]
             {
                 "name": name.removesuffix(".weight"),
                 "point": point,
-                "density": nonzeros / math.prod(weight.shape),
+                "density": min(1.0, nonzeros / math.prod(weight.shape)),
                 "rank": rank_of(weight),
                 "bits": max((_code_bits(part.distinct, part.nonzeros) for part in parts.values()), default=0),
-                "codebook": values if len(values) <= 3 * 2**8 else [],
+                "codebook": values if len(values) <= MOST_SHOWN else [],
                 "nonzeros": {part: cost.nonzeros for part, cost in parts.items()},
             }
         )
