@@ -53,9 +53,7 @@ def build(data: Path, *, k: int, by: User, say: Callable[[str], object]) -> Roun
     missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
         raise DomainError(f"{folder / missing[0]} is not there: --data must name the folder that holds cifar10/.")
-    index = {name: number for number, name in enumerate(CLASSES)}
-    rows = [(child, parent, index.get(child), GLOSSES.get(child, "")) for child, parent in TREE.items()]
-    taxonomy = seeding.taxonomy_ensure("CIFAR-10 classes", rows, by=by)
+    taxonomy = seeding.taxonomy_ensure("CIFAR-10 classes", taxonomy_rows(), by=by)
     say("Importing 10,000 images")
     corpus = seeding.corpus_ensure(
         "CIFAR-10 test", by=by, make=lambda: None, source="archive", location=str(folder / "test_images.tar"),
@@ -87,6 +85,11 @@ def build(data: Path, *, k: int, by: User, say: Callable[[str], object]) -> Roun
     )  # fmt: skip
     say(f"Round 1 is {round_.get_state_display().lower()}")
     return round_
+
+
+def taxonomy_rows() -> list[tuple[str, str, int | None, str]]:
+    index = {name: number for number, name in enumerate(CLASSES)}
+    return [(child, parent, index.get(child), GLOSSES.get(child, "")) for child, parent in TREE.items()]
 
 
 def _weights(folder: Path, name: str) -> Path:

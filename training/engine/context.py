@@ -259,7 +259,7 @@ class RunContext:
     def sample(
         self, name: str, image: np.ndarray | Sequence[np.ndarray], caption: str = "", step: int | None = None
     ) -> None:
-        """Show pictures: uint8 (H, W, 3) or (H, W), one or a list of them side by side."""
+        """Show pictures: uint8 (H, W, 3), (H, W, 1) or (H, W), one or a list of them side by side."""
         if self._samples is None or self._replayed is not None:
             return
         images = [image] if isinstance(image, np.ndarray) else list(image)

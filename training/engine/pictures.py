@@ -108,11 +108,6 @@ def augmented(
     return unit(torch.from_numpy(np.ascontiguousarray(x)))
 
 
-def tiles(p: Pictures, n: int) -> list[npt.NDArray[np.uint8]]:
-    """The first n images as people see them: uint8 (side, side, 3)."""
-    return list(p.x[:n].expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy())
-
-
 def unit(pixels: torch.Tensor) -> torch.Tensor:
     """uint8 (n, C, H, W) -> float32 in [0, 1], channels_last."""
     return pixels.to(torch.float32, memory_format=torch.channels_last).mul_(1 / 255)

@@ -29,7 +29,7 @@ class Samples:
         self._n = len(read_lines(self.lines.path).lines)
 
     def add(self, name: str, images: Sequence[np.ndarray], entry: dict[str, Any]) -> None:
-        """images: uint8 (H, W, 3) or (H, W) each; one line of the list names them all."""
+        """images: uint8 (H, W, 3), (H, W, 1) or (H, W) each; one line of the list names them all."""
         for image in images:
             _require_picture(name, image)
         files = [f"{self._n:05d}-{slug(name)}-{index}.png" for index in range(len(images))]
@@ -51,12 +51,12 @@ def slug(name: str) -> str:
 
 def _require_picture(name: str, image: np.ndarray) -> None:
     is_grey = getattr(image, "ndim", 0) == 2
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or not (is_grey or image.shape[2:] == (3,)):
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or not (is_grey or image.shape[2:] in {(1,), (3,)}):
         found = f"{image.dtype}{image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f'sample "{name}" is {found}: give uint8 arrays (height, width, 3) or (height, width)')
 
 
 def _write_png(file: Path, image: np.ndarray) -> None:
     temporary = file.with_suffix(".tmp")
-    Image.fromarray(image).save(temporary, "PNG")
+    Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image).save(temporary, "PNG")
     os.replace(temporary, file)

@@ -1,5 +1,6 @@
-"""``manage.py demo digits | photographs | cifar10 | frames``: builds a demonstration competition."""
+"""``manage.py demo digits | photographs | cifar10 | frames | robust``: builds a demonstration competition."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ class Command(BaseCommand):
         cifar.add_argument("--k", type=int, default=30, help="images per pair of models")
         frames = demos.add_parser("frames", help="video frames, nine quality models and recorded laboratory ratings")
         frames.add_argument("--levels", type=int, default=6, help="levels per model")
+        robust = demos.add_parser("robust", help="plain, robust, adjustable and compressed classifiers, trained here")
+        robust.add_argument("--data", type=Path, help="the data folder, which holds cifar10/; digits without it")
+        robust.add_argument("--k", type=int, default=4, help="images per pair of versions")
+        robust.add_argument("--set", action="append", default=[], metavar="FIELD=JSON", help="change every training")
         for demo, folder in ((cifar, "cifar10/"), (frames, "iqa_uhd_frames/ and biqa_params/")):
             demo.add_argument("--data", type=Path, required=True, help=f"the data folder, which holds {folder}")
             demo.add_argument("--replay", action="store_true", help="label it with the recorded answers, over HTTP")
@@ -58,6 +63,16 @@ class Command(BaseCommand):
         if report:
             report.write_text(reporting.report(round_, data / "cifar10"), encoding="utf-8")
             self.stdout.write(f"Report written to {report}.")
+
+    def _robust(self, *, data: Path | None, k: int, set: list[str], **_: Any) -> None:
+        from competition.demo import robust
+
+        try:
+            config = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in set)}
+        except ValueError as error:
+            raise CommandError(f"--set takes FIELD=JSON, such as epochs=2: {error}") from error
+        round_ = robust.build(data, k=k, by=seeding.demo_owner(), say=self.stdout.write, config=config)
+        self.stdout.write(f'"{round_.competition}" is {round_.get_state_display().lower()}.')
 
     def _frames(self, *, data: Path, levels: int, replay: bool, server: str, report: Path | None, **_: Any) -> None:
         from competition.demo import frames, replaying

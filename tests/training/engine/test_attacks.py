@@ -231,13 +231,15 @@ def test_masked_gradients_are_found_out(digits: LabelledData) -> None:
 
 
 def test_a_gap_of_two_points_is_still_confirmed() -> None:
-    def of(strong: float, independent: float) -> Robustness:
+    def of(strong: float, independent: float, n: int = 1000) -> Robustness:
         a, b = (Measured(value, value, value) for value in (strong, independent))
-        return Robustness(a, a, a, b, 100, "a", "b", "c")
+        return Robustness(a, a, a, b, n, "a", "b", "c")
 
     assert of(0.52, 0.50).is_confirmed
     assert of(0.40, 0.50).is_confirmed
     assert of(0.53, 0.50).is_confirmed is False
+    assert of(0.55, 0.50, n=40).is_confirmed, "two images of forty"
+    assert of(0.575, 0.50, n=40).is_confirmed is False
 
 
 def test_macs_are_counted_by_hand() -> None:

@@ -93,6 +93,7 @@ def test_a_refuted_run_fails_and_keeps_its_report(
     tmp_path: Path, digits: LabelledData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(robustness, "TOLERANCE", -1.0)
+    monkeypatch.setattr(robustness, "LEAST_IMAGES", -100)
     with pytest.raises(Unconfirmed, match='"lambda 1" is right on'):
         trained(tmp_path, digits, epochs=1)
     report = failed_report(tmp_path)

@@ -5,7 +5,7 @@ from training.engine import costs
 from training.engine.adversarial import WATCHED, train_plain
 from training.engine.attacks import Attack
 from training.engine.context import RunContext
-from training.engine.pictures import pictures, tiles
+from training.engine.pictures import pictures
 from training.engine.robustness import assess, measured, require_confirmed
 from training.methods.pgdat import PgdatConfig
 
@@ -29,7 +29,7 @@ def train(run: RunContext, config: PgdatConfig) -> None:
         "num_classes": data.n_classes,
     }
     network = build(config.architecture, **described)
-    run.sample("images", tiles(learnt, SHOWN), caption="What it learns from")
+    run.sample("images", list(learnt.x[:SHOWN].permute(0, 2, 3, 1).numpy()), caption="What it learns from")
 
     seconds = train_plain(
         run, network, learnt, val, stage="train", lam=config.lam, attack=attack, epochs=config.epochs,
