@@ -176,12 +176,13 @@ class OatConfig(MethodConfig):
                 f"codes of {self.code_size} numbers cannot tell {len(self.lambdas)} lambdas apart: give a length of "
                 f"at least {len(self.lambdas)}"
             )
-        wanted = [*self.exported, *([] if self.default_lambda is None else [self.default_lambda])]
-        strangers = [lam for lam in wanted if not any(abs(lam - own) < 1e-6 for own in self.lambdas)]
-        if strangers and self.between == "refused":
-            known = ", ".join(f"{lam:g}" for lam in self.lambdas)
-            raise ValueError(
-                f"lambda {strangers[0]:g} is to be kept or to be the default, but it is not trained: choose from "
-                f"{known}, or train it too"
-            )
+        for lam in (*self.exported, *([] if self.default_lambda is None else [self.default_lambda])):
+            is_trained = any(abs(lam - own) < 1e-6 for own in self.lambdas)
+            is_between = self.between == "interpolated" and self.lambdas[0] < lam < self.lambdas[-1]
+            if not (is_trained or is_between):
+                known = ", ".join(f"{own:g}" for own in self.lambdas)
+                raise ValueError(
+                    f"lambda {lam:g} is to be kept or to be the default, but it is not trained: choose from {known}, "
+                    "or train it too"
+                )
         return self

@@ -145,7 +145,7 @@ def attacked_images(
 def at_point(run: RunContext, network: Adjustable, lam: float, share: float = 1.0) -> nn.Module:
     """The plain network of a point, in evaluation mode on the run's device."""
     module = fold(network, lam, share).module
-    return module.to(run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+    return module.to(run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def _curves(seen: list[dict[str, float]]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from training.engine.robustness import Robustness, assess, measured, require_con
 from training.methods.oat import OatConfig
 from training.methods.oat.learning import at_point, learn
 from training.methods.oat.points import folded_point, point_name
-from training.methods.oat.shown import gallery
+from training.methods.oat.shown import gallery, tiles
 
 SHOWN = 8  # training images, in the samples
 
@@ -37,20 +38,15 @@ class Candidate:
 
 
 def train(run: RunContext, config: OatConfig) -> None:
-    assert run.data is not None
-    data, form = run.data, {"side": config.side, "grey": config.grey}
-    learnt = pictures(data, data.require("train", least=2), **form, most=config.most_images, rng=run.rng("images"))
-    form["side"] = learnt.shape[2]
-    val = pictures(data, data.require("val"), **form)
-    test = pictures(data, data.require("test"), **form, most=config.most_test, rng=run.rng("test"))
+    learnt, val, test, n_classes = splits(run, config)
     attack = Attack(config.eps, config.steps, config.step or config.eps / 4)
-    shape, ends = shape_of(config), {"in_channels": learnt.shape[0], "num_classes": data.n_classes}
-    described = adjustable_kwargs(config) | ends
+    shape, ends = shape_of(config), {"in_channels": learnt.shape[0], "num_classes": n_classes}
+    described: dict[str, Any] = adjustable_kwargs(config) | ends
     network = build("oat", **described)
     assert isinstance(network, Adjustable)
     if config.start == "plain":
         start_plain(network)
-    run.sample("images", list(learnt.x[:SHOWN].permute(0, 2, 3, 1).numpy()), caption="What it learns from")
+    run.sample("images", tiles(learnt.x[:SHOWN]), caption="What it learns from")
 
     seconds = learn(run, network, learnt, val, config=config, attack=attack)
     dedicated: dict[float, nn.Module] = {}
@@ -64,20 +60,16 @@ def train(run: RunContext, config: OatConfig) -> None:
         )  # fmt: skip
 
     points = [
-        Candidate(point_name(network, lam, share), lam, share, is_trained,
-                  lambda lam=lam, share=share: at_point(run, network, lam, share))
+        Candidate(point_name(network, lam, share), lam, share, is_trained, partial(at_point, run, network, lam, share))
         for share in network.shares
         for lam, is_trained in slider(config)
-    ]  # fmt: skip
-    others = [
-        Candidate(f"dedicated, lambda {lam:g}", lam, 1.0, True, lambda module=module: module)
-        for lam, module in dedicated.items()
     ]
+    others = [Candidate(f"dedicated, lambda {lam:g}", lam, 1.0, True, module.eval) for lam, module in dedicated.items()]
     judged = judge(run, [*points, *others], test, attack)
     shared = {"training_images": len(learnt), "eps": config.eps}
     slow = latencies(network, dedicated, learnt.shape)
 
-    listed = []
+    listed: list[dict[str, Any]] = []
     for point in points:
         module = point.make()
         facts = measured(
@@ -86,7 +78,7 @@ def train(run: RunContext, config: OatConfig) -> None:
         )  # fmt: skip
         listed.append({"lam": point.lam, "width": point.share, "trained": point.is_trained, "measured": facts})
     here = next(each for each in listed if each["width"] == 1 and abs(each["lam"] - described["lam"]) < 1e-6)
-    own = here["measured"] | {
+    own: dict[str, Any] = here["measured"] | {
         "macs": costs.macs(network, learnt.shape), "params": costs.params(network),
         "latency_ms": slow["adjustable"], "bytes": None,
     }  # fmt: skip
@@ -100,7 +92,7 @@ def train(run: RunContext, config: OatConfig) -> None:
         label="adjustable",
         facts={"measured": own, "points": listed, **shared},
     )
-    told = []
+    told: list[dict[str, Any]] = []
     for other in others:
         facts = measured(
             judged[other.name], macs=costs.macs(other.make(), learnt.shape), params=costs.params(other.make()),
@@ -118,16 +110,16 @@ def train(run: RunContext, config: OatConfig) -> None:
         )
         told.append({"name": other.name, "lam": other.lam, "measured": kept.facts["measured"]})
     for lam in config.exported:
-        point = folded_point(network, lam, 1.0, listed)
+        folded = folded_point(network, lam, 1.0, listed)
         run.save(
             "point",
-            point.module,
-            architecture=point.architecture,
-            arch_kwargs=point.arch_kwargs,
+            folded.module,
+            architecture=folded.architecture,
+            arch_kwargs=folded.arch_kwargs,
             preprocessing=learnt.preprocessing,
             outputs="logits",
-            label=point.label,
-            facts={**point.facts, **shared},
+            label=folded.label,
+            facts={**folded.facts, **shared},
         )
 
     run.report(
@@ -163,9 +155,21 @@ def train(run: RunContext, config: OatConfig) -> None:
     require_confirmed(judged)
 
 
+def splits(run: RunContext, config: OatConfig) -> tuple[Pictures, Pictures, Pictures, int]:
+    """Training, validation and test images, of one size, and how many classes they have."""
+    assert run.data is not None
+    data, grey = run.data, config.grey
+    rows = data.require("train", least=2)
+    learnt = pictures(data, rows, side=config.side, grey=grey, most=config.most_images, rng=run.rng("images"))
+    side = learnt.shape[2]
+    val = pictures(data, data.require("val"), side=side, grey=grey)
+    test = pictures(data, data.require("test"), side=side, grey=grey, most=config.most_test, rng=run.rng("test"))
+    return learnt, val, test, data.n_classes
+
+
 def shape_of(config: OatConfig) -> dict[str, Any]:
     """What the plain backbone takes, without its ends."""
-    extra = {"dropout": config.dropout} if config.architecture == "wide_resnet" else {}
+    extra: dict[str, Any] = {"dropout": config.dropout} if config.architecture == "wide_resnet" else {}
     return {
         "widths": list(config.widths),
         "blocks": list(config.blocks),

@@ -28,7 +28,7 @@ def gallery(
     """n test images of all classes by turns; what each point says of them, and of them attacked at that point."""
     chosen = by_turns(test.y.numpy(), run.rng("shown"))[:n]
     x, y = plain_batch(test, chosen).to(run.device), test.y[torch.from_numpy(chosen)].to(run.device)
-    clean, attacked, tiles = [], [], []
+    clean, attacked, moved_tiles = [], [], []
     for number, (_, make) in enumerate(points):
         run.check()
         module = make().to(run.device)
@@ -37,9 +37,10 @@ def gallery(
             moved = pgd(cross_entropy(module, y), x, attack, generator=generator)
             clean.append(said(module, x))
             attacked.append(said(module, moved))
-        tiles.extend(_tiles(moved))
+        moved_tiles.extend(tiles(_bytes(moved)))
     return Gallery(
-        {"labels": y.tolist(), "clean": clean, "attacked": attacked}, {"clean": _tiles(x), "attacked": tiles}
+        {"labels": y.tolist(), "clean": clean, "attacked": attacked},
+        {"clean": tiles(_bytes(x)), "attacked": moved_tiles},
     )
 
 
@@ -59,7 +60,11 @@ def said(module: nn.Module, x: torch.Tensor) -> list[tuple[int, float]]:
     return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 
-def _tiles(x: torch.Tensor) -> list[npt.NDArray[np.uint8]]:
-    """(N, C, H, W) in [0, 1] -> uint8 (H, W, 3), or (H, W) of one channel."""
-    pixels = (x * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [tile[:, :, 0] if tile.shape[2] == 1 else tile for tile in pixels]
+def tiles(pixels: torch.Tensor) -> list[npt.NDArray[np.uint8]]:
+    """uint8 (N, C, H, W) -> (H, W, 3) each, or (H, W) of one channel."""
+    rows = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return [row[:, :, 0] if row.shape[2] == 1 else row for row in rows]
+
+
+def _bytes(x: torch.Tensor) -> torch.Tensor:
+    return (x * 255).round().clamp(0, 255).byte()
