@@ -109,7 +109,7 @@ class AtmcConfig(MethodConfig):
     architecture: Literal["basic_resnet", "wide_resnet", "tiny_cnn", "lenet_caffe"] = Field(
         "basic_resnet", title="Backbone"
     )
-    widths: tuple[int, ...] = Field((32, 64, 128), title="Widths", description="Channels of each stage", min_length=1)
+    widths: tuple[int, ...] = Field((16, 32, 64), title="Widths", description="Channels of each stage", min_length=1)
     blocks: tuple[int, ...] = Field((1, 1, 1), title="Blocks", description="Of each stage of a residual network")
     stem_stride: int = Field(2, title="Stride of the stem", description="2 halves the image at once", ge=1, le=4)
     eps: float = Field(
@@ -120,8 +120,8 @@ class AtmcConfig(MethodConfig):
         0.0, title="Weight of clean images", description="In the loss; the rest counts attacked ones", ge=0, le=1
     )
     dense_epochs: int = Field(8, title="Epochs, dense", ge=1, le=1000)
-    prune_epochs: int = Field(3, title="Epochs, l0 on weights", ge=1, le=1000)
-    factor_epochs: int = Field(3, title="Epochs, l0 on factors", ge=1, le=1000)
+    prune_epochs: int = Field(2, title="Epochs, l0 on weights", ge=1, le=1000)
+    factor_epochs: int = Field(2, title="Epochs, l0 on factors", ge=1, le=1000)
     bits_epochs: int = Field(2, title="Epochs, quantisation", ge=1, le=1000)
     dense_rate: float = Field(0.1, title="Rate, dense", ge=0)
     prune_rate: float = Field(0.05, title="Rate, l0 on weights", ge=0)

@@ -8,7 +8,7 @@ import torch
 from training.methods.atmc.factors import Factors, project
 from training.methods.atmc.kmeans import zero_kmeans
 
-ROUNDS = 30  # of Lloyd's algorithm at an update; the next one goes on from there
+ROUNDS = 10  # of Lloyd's algorithm at an update; the next one goes on from there
 
 
 class Admm:
