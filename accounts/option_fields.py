@@ -82,7 +82,8 @@ def _field(name: str, info: FieldInfo) -> forms.Field:
         choices = [(value, choice_title(info, value)) for value in get_args(kind)]
         return forms.ChoiceField(**common, choices=([("", "—")] if is_optional else []) + choices)
     if get_origin(kind) in {tuple, list}:
-        return SequenceField(of=_element(kind), **{**common, "required": bool(common["initial"]) and not is_optional})
+        needed = _needs_items(kind, info.metadata) and not is_optional
+        return SequenceField(of=_element(kind), **{**common, "required": needed})
     if kind is str:
         return forms.CharField(**{**common, "required": common["initial"] != "" and not is_optional})
     field = NUMBERS[kind](**common)
@@ -104,10 +105,21 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
     return kind, True
 
 
+def takes_several(info: FieldInfo) -> bool:
+    """Whether an option is a list or a tuple."""
+    return get_origin(_kind(info.annotation)[0]) in {tuple, list}
+
+
 def _element(kind: Any) -> Any:
     """The type of what a tuple or list holds."""
     first = get_args(kind)[0]
     return get_args(first)[0] if get_origin(first) is Annotated else first
+
+
+def _needs_items(kind: Any, metadata: list[Any]) -> bool:
+    """Whether a list must hold something: a tuple of a fixed length, or a least length."""
+    is_fixed = get_origin(kind) is tuple and Ellipsis not in get_args(kind)
+    return is_fixed or any(isinstance(each, annotated_types.MinLen) and each.min_length > 0 for each in metadata)
 
 
 def choice_title(info: FieldInfo, value: str) -> str:

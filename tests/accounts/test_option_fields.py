@@ -16,7 +16,7 @@ class Some(BaseModel):
     flag: bool = True
     choice: Literal["one_way", "both"] = Field("both", title="Way")
     protocol: Literal["forced", "ccr"] = Field("ccr", json_schema_extra={TITLES: {"ccr": "Seven points"}})
-    rates: tuple[float, ...] = Field((0.1, 1e-5), title="Rates")
+    rates: tuple[float, ...] = Field((0.1, 1e-5), title="Rates", min_length=1)
     pair: tuple[int, int] = (3, 4)
     layers: tuple[Literal["head", "body"], ...] = ()
     note: str = ""

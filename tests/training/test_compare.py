@@ -181,7 +181,8 @@ def test_odd_facts_break_nothing(
     ("name", "value", "said"),
     [
         ("sa", 0.6234, "62.3 %"), ("macs", 1_171_400_000, "1.17 G"), ("bytes", 345_678, "346 kB"),
-        ("bytes", 12, "12 B"), ("latency_ms", 0.8123, "0.812 ms"), ("seconds", 4567.8, "4,568 s"), ("params", 999, "999"),
+        ("bytes", 12, "12 B"), ("latency_ms", 0.8123, "0.812 ms"), ("seconds", 4567.8, "4,568 s"),
+        ("params", 999, "999"),
     ],
 )  # fmt: skip
 def test_values_are_written_as_people_read_them(name: str, value: float, said: str) -> None:

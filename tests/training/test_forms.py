@@ -175,3 +175,33 @@ def test_the_report_of_a_fine_tuning_is_one_table_of_measures() -> None:
     assert table.columns == [("SRCC", True), ("N", True)]
     assert table.notes == ["one scale was too small"]
     assert table.rows[1][1][0].interval == "0.6500 to 0.8500"
+
+
+def listed() -> list[Any]:
+    return [
+        pytest.param(each, preset, id=f"{name}, {preset or 'default'}")
+        for name, each in methods().items()
+        for preset in each.card.presets or [""]
+    ]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("method", "preset"), listed())
+def test_every_form_gives_back_the_preset_that_filled_it_in(method: Method, preset: str, admin: User) -> None:
+    """As a browser sends it: lists with commas, numbers in full, nothing for what is empty."""
+    empty = RunForm(method=method, user=admin, preset=preset)
+    sent = {f"config_{name}": empty[f"config_{name}"].value() for name in method.config.model_fields}
+    fields = {name: empty.fields[name].prepare_value(value) for name, value in sent.items()}
+    typed = {name: "" if value is None else str(value) for name, value in fields.items() if value is not False}
+    form = RunForm(typed | {"seed": "0", "device": "auto"}, method=method, user=admin, preset=preset)
+    form.is_valid()
+    assert not {name: errors for name, errors in form.errors.items() if name.startswith("config_")}
+    assert method.configure(preset, **form.config_values()) == method.configure(preset)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", sorted(methods()))
+def test_every_method_has_its_pages(page: Client, name: str) -> None:
+    assert page.get(f"/training/methods/{name}/").status_code == 200
+    if methods()[name].card.is_listed:
+        assert page.get(f"/training/methods/{name}/start/").status_code == 200

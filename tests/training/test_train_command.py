@@ -17,6 +17,8 @@ from config.env import BASE_DIR
 from jobs.models import Job, JobState
 from models_zoo.models import Version, VersionState
 from training.engine.metrics import read_metrics
+from training.engine.registry import Method
+from training.management.commands.train import _setting
 from training.models import Edition, LabelledSet, Run
 
 SETS = ("scores", "scores@home")
@@ -40,6 +42,14 @@ def test_the_config_is_a_table_of_the_presets_values(wobble: str):
     assert re.fullmatch(r"steps +400 +whole number; at least 1 and at most 10000 +Of each stage", lines[1])
     assert re.fullmatch(r"stop_at +none +whole number, or nothing +Step after which the first stage ends", lines[4])
     assert lines[-1].split() == ["same_label", "no", "yes", "or", "no"]
+
+
+def test_one_value_is_a_list_of_one_where_the_config_takes_several(sketch: Method):
+    assert _setting(sketch, "widths", "16") == [16]
+    assert _setting(sketch, "widths", "16, 32") == _setting(sketch, "widths", "[16, 32]") == [16, 32]
+    assert _setting(sketch, "widths", "") == []
+    assert _setting(sketch, "steps", "16") == 16
+    assert _setting(sketch, "loss", "square") == "square"
 
 
 @pytest.mark.django_db

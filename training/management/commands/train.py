@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.errors import DomainError
 from accounts.models import User
-from accounts.option_fields import bounds_words, shown_value, type_words
+from accounts.option_fields import bounds_words, shown_value, takes_several, type_words
 from corpora.management.commands.corpus_import import owner
 from jobs.inline import run_inline
 from models_zoo.management.commands.score import version_named
@@ -138,6 +138,14 @@ def parsed(text: str) -> Any:
         return [parsed(part.strip()) for part in text.split(",")] if "," in text else text
 
 
+def _setting(chosen: Method, key: str, text: str) -> Any:
+    """A value of the config; one alone is a list of one, and nothing an empty one, where the field is a list."""
+    value, info = parsed(text), chosen.config.model_fields.get(key)
+    if info is None or not takes_several(info) or isinstance(value, list):
+        return value
+    return [value] if text else []
+
+
 def _method(name: str | None) -> Method:
     if name is None:
         raise DomainError(f"Say which method: {', '.join(methods())}.")
@@ -155,12 +163,13 @@ def _run(options: dict[str, Any]) -> Run:
         if run is None:
             raise DomainError(f"There is no run {options['resume']}: the page of runs names them.")
         return run_retry(run=run, by=by)
+    chosen = _method(options["method"])
     return run_create(
-        method=_method(options["method"]).card.name,
+        method=chosen.card.name,
         by=by,
         name=options["name"],
         preset=options["preset"],
-        config={key: parsed(value) for key, value in options["set"]},
+        config={key: _setting(chosen, key, text) for key, text in options["set"]},
         inputs=_inputs(options["input"], options["user"]),
         edition=_edition(options["data"], by) if options["data"] else None,
         seed=options["seed"],
