@@ -56,7 +56,7 @@ class CorpusForm(forms.Form):
     higher_is_worse = forms.ChoiceField(
         choices=YES.items(), required=False, label="Higher scores mean worse images (DMOS)"
     )
-    split = forms.ChoiceField(choices=SPLITS.items(), required=False, label="Part of CIFAR")
+    split = forms.ChoiceField(choices=SPLITS.items(), required=False, label="Part of the data set")
     size = forms.CharField(
         max_length=11,
         required=False,
@@ -109,6 +109,9 @@ OPTIONS_OF = {
     CorpusSource.ARCHIVE: ("labels_from",),
     CorpusSource.LIST: ("labels_from", "root", "mos_low", "mos_high", "higher_is_worse"),
     CorpusSource.CIFAR: ("split",),
+    CorpusSource.MNIST: ("split",),
+    CorpusSource.SVHN: ("split",),
+    CorpusSource.STL10: ("split",),
     CorpusSource.DISTORTED: ("photographs", "corpus", "size", "seed"),
 }
 

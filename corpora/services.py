@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 IMPORT_JOB = "corpora.import"
 KEPT_SECONDS = 24 * 3600  # for which a table waits to be imported after its preview
-UPLOADED_SOURCES = {*CorpusSource} - {CorpusSource.FOLDER, CorpusSource.DISTORTED}
+_FOLDERS_ONLY = {CorpusSource.FOLDER, CorpusSource.DISTORTED, CorpusSource.MNIST, CorpusSource.SVHN, CorpusSource.STL10}
+UPLOADED_SOURCES = {*CorpusSource} - _FOLDERS_ONLY
 _FROM_IMPORT = (
     "n_rows", "n_quarantined", "n_labelled", "n_rated", "n_duplicate_groups", "bytes", "is_packed", "digest",
 )  # fmt: skip

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 
 from corpora.importers.archive import list_archive
+from corpora.importers.arrays import LAYOUTS as ARRAYS
+from corpora.importers.arrays import list_arrays
 from corpora.importers.base import (
     ArchiveLimits,
     Candidate,
@@ -33,6 +35,7 @@ IMPORTERS: dict[str, Callable[[ImportRequest], Listing]] = {
     "webdataset": list_webdataset,
     "cifar": list_cifar,
     "distorted": list_distorted,
+    **{name: partial(list_arrays, layout) for name, layout in ARRAYS.items()},
     **{name: partial(list_layout, layout) for name, layout in LAYOUTS.items()},
 }
 

@@ -100,10 +100,10 @@ class Options:
     """How to read a source; the JSON of `Corpus.options`. All are texts; empty = not given.
 
     labels_from: "folder" takes the name of an image's folder as its label. root: directory that a list's paths are
-    relative to; the list's own folder if empty. split: which part of CIFAR. mos_low, mos_high: ends of the scale of a
-    list's opinion scores; higher_is_worse: "yes" turns them round. For distorted corpora, corpus: id of the corpus of
-    pristine photographs; photographs: "packages" takes those of installed packages; size: "WIDTHxHEIGHT" that pictures
-    are scaled down and cropped to; seed: of the noise, a whole number.
+    relative to; the list's own folder if empty. split: which part of CIFAR and its like. mos_low, mos_high: ends of the
+    scale of a list's opinion scores; higher_is_worse: "yes" turns them round. For distorted corpora, corpus: id of the
+    corpus of pristine photographs; photographs: "packages" takes those of installed packages; size: "WIDTHxHEIGHT" that
+    pictures are scaled down and cropped to; seed: of the noise, a whole number.
     """
 
     labels_from: str = ""

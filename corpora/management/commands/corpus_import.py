@@ -25,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--source", choices=CorpusSource.values, help="Guessed from the location by default")
         parser.add_argument("--labels-from", choices=["folder"], default="", help="Folder names are the labels")
         parser.add_argument("--root", default="", help="Folder that a list's paths are relative to")
-        parser.add_argument("--split", choices=SPLITS, default="", help="Part of CIFAR")
+        parser.add_argument("--split", choices=SPLITS, default="", help="Part of CIFAR, MNIST, SVHN or STL-10")
         parser.add_argument("--taxonomy", help='Name of the label space; "imagenet1k" adds it where it is missing')
         parser.add_argument("--description", default="")
         parser.add_argument("--public", action="store_true", help="Every researcher may look at it")
