@@ -100,13 +100,6 @@ def hear(network: RdiResNet, pictures: Pictures, *, shown: int = 0, check: Check
     return _heard(network, pictures, {"": lambda x, y: x}, shown, check, seed)[""]
 
 
-def hear_attacked(
-    network: RdiResNet, pictures: Pictures, attack: Attack, *, check: Check | None = None, seed: int = 0
-) -> Said:
-    """What the exits say under the average attack."""
-    return _heard(network, pictures, {"": lambda x, y: pgd(average(network, y), x, attack)}, 0, check, seed)[""].said
-
-
 def hear_under_attacks(
     network: RdiResNet, pictures: Pictures, attack: Attack, *, shown: int = 0, check: Check | None = None, seed: int = 0
 ) -> dict[str, Heard]:

@@ -26,7 +26,6 @@ from training.methods.rdi.judging import (
     Judged,
     at_thresholds,
     hear,
-    hear_attacked,
     hear_under_attacks,
     judge,
     mac_table,
@@ -168,7 +167,8 @@ def with_exits(
     )  # fmt: skip
     table = mac_table(network, images.learnt.shape)
     clean = hear(network, images.val, check=run.check).said
-    attacked = hear_attacked(network, images.val, attack, check=run.check, seed=run.seed)
+    under = hear_under_attacks(network, images.val, attack, check=run.check, seed=run.seed)
+    attacked = [each.said for each in under.values()]
     least = float(table.prefix[0] + table.head[0])
     budgets = sorted({max(least, share * table.whole) for share in config.budgets})
     curve = [(budget, for_budget(config.rule, clean, attacked, table, budget)) for budget in budgets]
@@ -257,6 +257,7 @@ def show(
 ) -> None:
     """Write what the page shows: the exits, the curve, the attacks, and some test images."""
     attacked = found.attacked[SHOWN_ATTACK]
+    measured_at = {each: point(run, config, own, found, images, each) for _, each in own.curve}
     names = [*(f"after block {place}" for place in config.exits), "last"]
     every_open = own.table.honest([1.0] * len(config.exits))
     exits = [
@@ -270,7 +271,7 @@ def show(
         for at, name in enumerate(names)
     ]
     points = [
-        point(run, config, own, found, images, budget, thresholds, clock[f"point {at}"][0])
+        {"budget": budget, **measured_at[thresholds], "images_per_second": clock[f"point {at}"][0]}
         for at, (budget, thresholds) in enumerate(own.curve)
     ]
     content: dict[str, Any] = {
@@ -302,9 +303,7 @@ def point(
     own: Trained,
     found: Examined,
     images: Images,
-    budget: float,
     thresholds: Thresholds,
-    images_per_second: float,
 ) -> dict[str, Any]:
     """A place on the curve: ra is the worst of all attacks, the routing-aware one made for its thresholds."""
     right = routed_right(found.clean.said, thresholds)
@@ -314,7 +313,6 @@ def point(
         hits.append(routing_aware_hits(own.network, images.test, right, attack, check=run.check, seed=run.seed))
     paper, honest = mean_macs(found.clean.said, thresholds, own.table)
     return {
-        "budget": budget,
         "thresholds": list(thresholds),
         "macs_paper": paper,
         "macs_honest": honest,
@@ -322,7 +320,6 @@ def point(
         "ra": accuracy(min(hits, key=np.mean)).plain(),
         "share": shares(found.clean.said, thresholds).tolist(),
         "share_attacked": shares(found.attacked[SHOWN_ATTACK].said, thresholds).tolist(),
-        "images_per_second": images_per_second,
     }
 
 

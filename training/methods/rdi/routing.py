@@ -115,15 +115,17 @@ def equal_shares(entropies: Floats) -> Thresholds:
     return by_shares(entropies, [1 / n_exits] * n_exits)
 
 
-def tuned(said: Sequence[Said], table: MacTable, price: float, start: Thresholds) -> Thresholds:
-    """Thresholds that make accuracy - price * honest MACs large in the mean over sets of images, one exit at a time.
+def tuned(clean: Said, attacked: Sequence[Said], table: MacTable, price: float, start: Thresholds) -> Thresholds:
+    """Thresholds that make accuracy - price * honest MACs large, one exit at a time.
 
-    said: the images as they are and attacked, say; each set counts alike. price: accuracy that a MAC has to bring.
-    Each step finds the best cut of one exit exactly, the others being fixed; the value never falls.
+    Clean images count as much as all attacked ones together, and each attack as much as another. price: accuracy that a
+    MAC has to bring. Each step finds the best cut of one exit exactly, the others being fixed; the value never falls.
     """
+    said = [clean, *attacked]
     entropies = np.concatenate([each.entropies for each in said], axis=1)
     right = np.concatenate([each.right for each in said], axis=1)
-    weights = np.concatenate([np.full(each.n, 1 / each.n) for each in said])
+    counts = [1.0, *[1 / len(attacked)] * len(attacked)]
+    weights = np.concatenate([np.full(each.n, count / each.n) for each, count in zip(said, counts, strict=True)])
     thresholds = start
     for _ in range(_SWEEPS):
         before = thresholds
@@ -134,12 +136,13 @@ def tuned(said: Sequence[Said], table: MacTable, price: float, start: Thresholds
     return thresholds
 
 
-def for_budget(rule: Rule, clean: Said, attacked: Said, table: MacTable, budget: float) -> Thresholds:
+def for_budget(rule: Rule, clean: Said, attacked: Sequence[Said], table: MacTable, budget: float) -> Thresholds:
     """Thresholds whose mean honest MACs on clean validation images come close to a budget from below, by bisection.
 
-    rule: "shares": the images that leave fall or rise geometrically from exit to exit. "tuned": the best mean accuracy
-    on clean and attacked images among `tuned` and the shares over every choice of open exits. A budget of the whole
-    network or more closes every early exit. Raises ValueError for one below the first exit.
+    rule: "shares": the images that leave fall or rise geometrically from exit to exit. "tuned": of what `tuned` and the
+    shares over every choice of open exits give, the largest sum of the accuracy on clean images and of that under the
+    worst attack. attacked: the same images under each attack. A budget of the whole network or more closes every early
+    exit. Raises ValueError for one below the first exit.
     """
     n_early = len(table.prefix) - 1
     if budget >= table.whole:
@@ -157,20 +160,28 @@ def for_budget(rule: Rule, clean: Said, attacked: Said, table: MacTable, budget:
         wanted = np.exp(position * np.arange(n_early + 1) - max(0.0, position * n_early)) * [*is_open, True]
         return by_shares(clean.entropies, (wanted / wanted.sum()).tolist())
 
-    def of_price(position: float) -> Thresholds:
-        price = math.exp(-position) / table.whole
-        found = [tuned([clean, attacked], table, price, start) for start in starts]
-        return max(found, key=lambda each: _value([clean, attacked], table, price, each))
+    def of_price(start: Thresholds, position: float) -> Thresholds:
+        return tuned(clean, attacked, table, math.exp(-position) / table.whole, start)
 
     if rule == "shares":
         return _bisected(partial(of_shares, [True] * n_early), fits)
-    starts = [(0.0,) * n_early, equal_shares(clean.entropies)]
     choices = [each for each in product((True, False), repeat=n_early) if any(each)]
     if len(choices) > MOST_CHOICES:
         choices = [tuple(at >= first for at in range(n_early)) for first in range(n_early)]
-    found = [_bisected(of_price, fits), *(_bisected(partial(of_shares, each), fits) for each in choices)]
+    starts = ((0.0,) * n_early, equal_shares(clean.entropies))
+    found = [
+        *(_bisected(partial(of_shares, each), fits) for each in choices),
+        *(_bisected(partial(of_price, start), fits) for start in starts),
+    ]
     fitting = [each for each in found if fits(each)]
-    return max(fitting, key=lambda each: _value([clean, attacked], table, 0.0, each))
+    return max(fitting, key=lambda each: both_accuracies(clean, attacked, each))
+
+
+def both_accuracies(clean: Said, attacked: Sequence[Said], thresholds: Sequence[float]) -> float:
+    """The accuracy on clean images and that under the worst attack, summed."""
+    right = routed_right(clean, thresholds)
+    worst = min((float((right & routed_right(each, thresholds)).mean()) for each in attacked), default=0.0)
+    return float(right.mean()) + worst
 
 
 def _bisected(make: Callable[[float], Thresholds], fits: Callable[[Thresholds], bool]) -> Thresholds:
@@ -223,8 +234,3 @@ def _best_cut(
 def _above(entropy: float) -> float:
     """A threshold that this entropy just passes, in float32 too, in which networks compare."""
     return float(np.nextafter(np.float32(entropy), np.float32(np.inf)))
-
-
-def _value(said: Sequence[Said], table: MacTable, price: float, thresholds: Thresholds) -> float:
-    values = [routed_right(each, thresholds).mean() - price * mean_macs(each, thresholds, table)[1] for each in said]
-    return float(np.mean(values))
