@@ -10,6 +10,7 @@ from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -26,6 +27,7 @@ from training import (
     downloads,
     explorers,
     labelled,
+    notes,
     offers,
     points,
     reading,
@@ -110,10 +112,38 @@ def method(request: HttpRequest, name: str) -> HttpResponse:
         "card": of.card,
         "lines": reading.config_lines(of),
         "plots": reading.plots(of),
+        "has_notes": notes.document(name) is not None,
         "runs": found[:RUNS_OF_METHOD],
         "tab": "methods",
     }
     return render(request, "training/method.html", context)
+
+
+@login_required
+@require_GET
+def method_notes(request: HttpRequest, name: str) -> HttpResponse:
+    """The document of a method: idea, what is faithful and what differs, results."""
+    _researcher(request)
+    of, document = _method(name), notes.document(name)
+    if document is None:
+        raise Http404(f'Method "{name}" has no document.')
+
+    def address(picture: str) -> str:
+        return reverse("training:method_picture", args=[picture])
+
+    text = notes.page(document.read_text(), address)
+    return render(request, "training/notes.html", {"card": of.card, "notes": text, "tab": "methods"})
+
+
+@login_required
+@require_GET
+def method_picture(request: HttpRequest, file: str) -> HttpResponse | FileResponse:
+    """A picture of the documents of methods."""
+    _researcher(request)
+    path = notes.picture(file)
+    if path is None:
+        raise Http404(f"There is no picture {file}.")
+    return _file(path, "", notes.PICTURES[path.suffix])
 
 
 # Runs
