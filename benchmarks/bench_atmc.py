@@ -99,7 +99,7 @@ def quantisers(n: int, k: int) -> str:
 
 
 def steps(rounds: int, batch: int, widths: list[int]) -> str:
-    """A step of stage 3 (factors under a budget), and one of stage 4 with an update of the quantised copy every five."""
+    """A step on the factors under a budget, and one with an update of the quantised copy every five."""
     torch.manual_seed(0)
     x, y = torch.rand(batch, 3, 32, 32), torch.randint(10, (batch,))
     attack = Attack(EPS, STEPS, 1.25 * EPS / STEPS)

@@ -85,7 +85,6 @@ class Factors:
         self._shapes = [layer.parts[part] for layer in self.layers for part in PARTS[layer.form]]
         self.sizes = [rows * columns for rows, columns in self._shapes]
         self.flat = nn.Parameter(torch.zeros(sum(self.sizes), device=device))
-        self._views = self.parts()
         self.composed = frozenset(layer.name for layer in self.layers)
 
     def split(self, flat: torch.Tensor | None = None) -> list[torch.Tensor]:
@@ -103,8 +102,7 @@ class Factors:
     @torch.no_grad()
     def compose_into(self, network: nn.Module) -> None:
         """Give the network the weights that the factors make, as training has them: by the device's matrix product."""
-        for layer in self.layers:
-            parts = self._views[layer.name]
+        for layer, parts in zip(self.layers, self.parts().values(), strict=True):
             network.get_parameter(layer.name).copy_(_product(layer.form, parts).view(layer.shape))
 
     @torch.no_grad()
@@ -112,11 +110,11 @@ class Factors:
         """Carry the gradients of the network's weights back to the factors: ``flat.grad``."""
         if self.flat.grad is None:
             self.flat.grad = torch.zeros_like(self.flat)
-        gradients = self.parts(self.flat.grad)
-        for layer in self.layers:
+        into = self.parts(self.flat.grad)
+        for layer, parts in zip(self.layers, self.parts().values(), strict=True):
             gradient = network.get_parameter(layer.name).grad
             assert gradient is not None
-            _carry_back(layer.form, self._views[layer.name], gradient.reshape(layer.matrix), gradients[layer.name])
+            _carry_back(layer.form, parts, gradient.reshape(layer.matrix), into[layer.name])
 
     @torch.no_grad()
     def weights(self, flat: torch.Tensor | None = None) -> dict[str, Weight]:

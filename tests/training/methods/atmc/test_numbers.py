@@ -1,5 +1,7 @@
 """The numerics of ATMC against slow, obvious recomputations."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -125,6 +127,17 @@ def test_gradients_are_those_of_autograd(form: str, rank: int) -> None:
     assert torch.allclose(factors.flat.grad, leaf.grad, rtol=1e-4, atol=1e-3)
     composed = compose(factors.weights()["0.weight"])
     assert np.allclose(composed, whole.detach().view(7, 2, 3, 3).numpy(), atol=1e-5)
+
+
+def test_a_copy_of_factors_goes_its_own_way(network: nn.Module) -> None:
+    factors = square_factors(network)
+    copied = copy.deepcopy(factors)
+    with torch.no_grad():
+        copied.flat.mul_(2)
+    copied.compose_into(network)
+    doubled = network.get_parameter("head.weight").detach().clone()
+    factors.compose_into(network)
+    assert torch.equal(doubled, 2 * network.get_parameter("head.weight"))
 
 
 def test_low_rank_keeps_the_largest_singular_values_of_all_layers(network: nn.Module) -> None:
