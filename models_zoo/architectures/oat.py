@@ -258,11 +258,14 @@ class Adjustable(nn.Module):
         return torch.lerp(self.codes[above - 1], self.codes[above], part), branch
 
 
-def start_plain(network: Adjustable) -> None:
-    """Let FiLM begin close to a factor of 1 and a summand of 0, so that the network begins as its plain backbone.
+def quick_start(network: Adjustable) -> None:
+    """Begin as the plain backbone, and with codes that FiLM learns from at once.
 
-    As torch starts linear layers, and as the paper leaves it, factors begin near 0, half of them below.
+    FiLM begins close to a factor of 1 and a summand of 0; as torch starts linear layers, and as the paper leaves it,
+    factors begin near 0, half of them below. Codes of length 1 are scaled to entries of size 1.
     """
+    if network.encoding in {"random", "onehot"}:
+        network.codes.mul_(math.sqrt(network.codes.shape[1]))
     for layer in network.modules():
         if isinstance(layer, Film):
             n = layer.out.out_features // 2

@@ -26,6 +26,7 @@ from models_zoo.architectures.oat import (
     UntrainedPoint,
     codes_of,
     fold,
+    quick_start,
     slimmed,
 )
 from training.engine import costs
@@ -210,6 +211,21 @@ def test_codes() -> None:
     np.testing.assert_allclose(codes_of(LAMBDAS, "dct", 16).numpy(), wanted, atol=1e-6)
     assert torch.equal(codes_of(LAMBDAS, "onehot", 5), torch.eye(5)[:4])
     assert codes_of(LAMBDAS, "scalar", 128).flatten().tolist() == pytest.approx(LAMBDAS)
+
+
+@pytest.mark.parametrize("backbone", list(SHAPES))
+def test_a_quick_start_is_nearly_the_plain_backbone(backbone: str) -> None:
+    network, x = small(backbone, settled=False), torch.rand(8, 3, 16, 16)
+    quick_start(network)
+    plain = fold(network, 0.1).module
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+    with torch.no_grad():
+        own, other = network(x, network.at(0.1)), plain(x)
+    assert torch.corrcoef(torch.stack([own.flatten(), other.flatten()]))[0, 1] > 0.8
+    torch.testing.assert_close(network.codes.square().mean(dim=1), torch.ones(4))
 
 
 def test_the_slider_between_trained_lambdas() -> None:

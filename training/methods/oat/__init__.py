@@ -54,8 +54,8 @@ PAPER = {
             "is made continuous; what lies between is measured, and marked.",
             "The rate warms up, then falls along a cosine. One set of weights serves all lambdas: the last or the best "
             "mean over lambdas on the validation split.",
-            "FiLM begins as if it were not there, so that minutes suffice; the presets of the paper leave it as linear "
-            "layers start.",
+            "FiLM begins as if it were not there and codes have larger entries, so that minutes suffice; the presets "
+            "of the paper leave both as published.",
             "With several widths the mean of their losses is learnt from, as the paper writes; others sum them.",
             "Every robust accuracy is confirmed by another library's attack on the same images, in float32; a gap of "
             "more than two points fails the run.",
@@ -90,8 +90,8 @@ class OatConfig(MethodConfig):
     )
     encoding: Literal["random", "dct", "onehot", "scalar"] = Field("random", title="Code of lambdas")
     code_size: int = Field(128, title="Length of the code", ge=1, le=4096)
-    start: Literal["plain", "paper"] = Field(
-        "plain", title="Start of FiLM", description="plain: as if it were not there; paper: as linear layers start"
+    start: Literal["quick", "paper"] = Field(
+        "quick", title="Start", description="quick: as the plain backbone, with larger codes; paper: as published"
     )
     clean_share: float | None = Field(
         None, title="Share of lambda 0", description="Of a batch; empty: the same as each other lambda", ge=0, le=1

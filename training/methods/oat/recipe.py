@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from models_zoo.architectures import build
-from models_zoo.architectures.oat import Adjustable, start_plain
+from models_zoo.architectures.oat import Adjustable, quick_start
 from training.engine import costs
 from training.engine.adversarial import train_plain
 from training.engine.attacks import Attack
@@ -21,7 +21,7 @@ from training.engine.robustness import Robustness, assess, measured, require_con
 from training.methods.oat import OatConfig
 from training.methods.oat.learning import at_point, learn
 from training.methods.oat.points import folded_point, point_name
-from training.methods.oat.shown import gallery, tiles
+from training.methods.oat.shown import gallery
 
 SHOWN = 8  # training images, in the samples
 
@@ -44,9 +44,9 @@ def train(run: RunContext, config: OatConfig) -> None:
     described: dict[str, Any] = adjustable_kwargs(config) | ends
     network = build("oat", **described)
     assert isinstance(network, Adjustable)
-    if config.start == "plain":
-        start_plain(network)
-    run.sample("images", tiles(learnt.x[:SHOWN]), caption="What it learns from")
+    if config.start == "quick":
+        quick_start(network)
+    run.sample("images", list(learnt.x[:SHOWN].permute(0, 2, 3, 1).numpy()), caption="What it learns from")
 
     seconds = learn(run, network, learnt, val, config=config, attack=attack)
     dedicated: dict[float, nn.Module] = {}

@@ -37,10 +37,10 @@ def gallery(
             moved = pgd(cross_entropy(module, y), x, attack, generator=generator)
             clean.append(said(module, x))
             attacked.append(said(module, moved))
-        moved_tiles.extend(tiles(_bytes(moved)))
+        moved_tiles.extend(_tiles(_bytes(moved)))
     return Gallery(
         {"labels": y.tolist(), "clean": clean, "attacked": attacked},
-        {"clean": tiles(_bytes(x)), "attacked": moved_tiles},
+        {"clean": _tiles(_bytes(x)), "attacked": moved_tiles},
     )
 
 
@@ -60,7 +60,7 @@ def said(module: nn.Module, x: torch.Tensor) -> list[tuple[int, float]]:
     return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 
-def tiles(pixels: torch.Tensor) -> list[npt.NDArray[np.uint8]]:
+def _tiles(pixels: torch.Tensor) -> list[npt.NDArray[np.uint8]]:
     """uint8 (N, C, H, W) -> (H, W, 3) each, or (H, W) of one channel."""
     rows = pixels.permute(0, 2, 3, 1).cpu().numpy()
     return [row[:, :, 0] if row.shape[2] == 1 else row for row in rows]
