@@ -95,7 +95,10 @@ def oat_points(content: dict[str, Any]) -> list[Line]:
 
 
 def rdi_points(content: dict[str, Any]) -> list[Line]:
-    points = [Line(POINTS, f"budget {point['budget']:.3g}", "early exits", flat(point)) for point in content["points"]]
+    points = [
+        Line(POINTS, f"budget {point['budget'] / 1e6:.3g} MMACs", "early exits", flat(point))
+        for point in content["points"]
+    ]
     attacks = [Line(ATTACKS, attack["name"], "attacks", flat(attack)) for attack in content.get("attacks", ())]
     single = content.get("single")
     alone = [Line(POINTS, "one exit", "one exit", {**flat(single), "macs_honest": single["macs"]})] if single else []
@@ -152,10 +155,13 @@ def lines_of(name: str, result: RunResult) -> list[Line]:
 
 
 def tables(seeds: Sequence[Sequence[Line]]) -> str:
-    """A Markdown table of each sort of line: means over the seeds, ± their standard deviation."""
+    """A Markdown table of each sort of line: means over the seeds, ± their standard deviation. Points that are networks
+    of the run as well are shown once."""
     said = []
     for table in dict.fromkeys(line.table for lines in seeds for line in lines):
         groups = grouped(seeds, table)
+        if table == POINTS and set(groups) <= set(grouped(seeds, NETWORKS)):
+            continue
         columns = [
             column for column in COLUMNS
             if any(is_number(line.values.get(column.name)) for lines in groups.values() for line in lines)
@@ -183,9 +189,8 @@ def cell(values: Iterable[Any], column: Column) -> str:
     if not numbers:
         return ""
     mean = f"{statistics.fmean(numbers):,.{column.digits}f}"
-    if len(numbers) < 2 or len(set(numbers)) == 1:
-        return mean
-    return f"{mean} ± {statistics.stdev(numbers):,.{column.digits}f}"
+    spread = f"{statistics.stdev(numbers):,.{column.digits}f}" if len(numbers) > 1 else "0"
+    return f"{mean} ± {spread}" if float(spread.replace(",", "")) else mean
 
 
 def is_number(value: Any) -> bool:
