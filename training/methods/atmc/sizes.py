@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -90,7 +91,7 @@ def layer_rows(weights: Mapping[str, Weight], point: str) -> list[dict[str, Any]
     for name, weight in weights.items():
         parts = {part: by_name[f"{name}:{part}"] for part in weight.parts}
         nonzeros = sum(part.nonzeros for part in parts.values())
-        values = sorted({float(value) for part in weight.parts.values() for value in part[part != 0].flat})
+        values = np.unique(np.concatenate([part[part != 0] for part in weight.parts.values()]))
         rows.append(
             {
                 "name": name.removesuffix(".weight"),
@@ -98,7 +99,7 @@ def layer_rows(weights: Mapping[str, Weight], point: str) -> list[dict[str, Any]
                 "density": min(1.0, nonzeros / math.prod(weight.shape)),
                 "rank": rank_of(weight),
                 "bits": max((_code_bits(part.distinct, part.nonzeros) for part in parts.values()), default=0),
-                "codebook": values if len(values) <= MOST_SHOWN else [],
+                "codebook": values.tolist() if len(values) <= MOST_SHOWN else [],
                 "nonzeros": {part: cost.nonzeros for part, cost in parts.items()},
             }
         )
