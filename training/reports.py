@@ -13,7 +13,7 @@ MOST_COLUMNS = 12
 DIGEST = 40  # letters without a space
 NOTES = "notes"  # of a row: said once, under the table
 INTERVAL = {"value", "low", "high"}
-UPPER = {"srcc", "plcc", "krcc", "rmse", "mos", "macs", "auc", "fid", "map", "psnr", "ssim"}
+UPPER = {"srcc", "plcc", "krcc", "rmse", "mos", "macs", "auc", "fid", "map", "psnr", "ssim", "sa", "ra"}
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def words(name: str) -> str:
 
 def row_words(name: str) -> str:
     """As ``words``, but not with a capital: some of them are names of versions."""
-    return name.upper() if name.lower() in UPPER else name.replace("_", " ")
+    return " ".join(part.upper() if part.lower() in UPPER else part for part in name.split("_"))
 
 
 def cell(value: Any) -> Cell:

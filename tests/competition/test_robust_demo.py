@@ -57,6 +57,7 @@ def test_what_is_missing_or_wrong_is_said(admin: User, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # five trainings; about ninety seconds of one core
 @pytest.mark.django_db(transaction=True)
 def test_versions_of_all_methods_are_asked_about(admin: User, tmp_path: Path, settings: LazySettings) -> None:
     settings.VAR_DIR = tmp_path / "var"
