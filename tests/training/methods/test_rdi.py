@@ -413,7 +413,7 @@ def test_the_published_network_on_real_images() -> None:
     assert (exits.numpy() == route(clean.entropies, OFFICIAL)).all()
     assert routed_right(clean, OFFICIAL).mean() == pytest.approx(0.822, abs=0.05)
     paper, honest = mean_macs(clean, OFFICIAL, mac_table(net, (3, 32, 32)))
-    assert paper / MI == pytest.approx(53.6, abs=2)
+    assert paper / MI == pytest.approx(54, abs=3)
     assert honest > paper
     some = test.first(100)
     attack = Attack(8 / 255, 5, 2 / 255)
