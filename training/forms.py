@@ -240,11 +240,11 @@ class CompareForm(forms.Form):
     """Which measured results stand side by side, and the axes of their plot."""
 
     edition = EditionChoice(Edition.objects.none(), required=False, label="Labelled set", empty_label="Any")
-    method = forms.MultipleChoiceField(required=False, label="Methods", widget=forms.CheckboxSelectMultiple)
     run = forms.ModelMultipleChoiceField(Run.objects.none(), required=False, widget=forms.MultipleHiddenInput)
     x = forms.ChoiceField(required=False, label="Across", choices=[])
     y = forms.ChoiceField(required=False, label="Up", choices=[])
     seeds = forms.BooleanField(required=False, label="Mean over seeds")
+    method = forms.MultipleChoiceField(required=False, label="Methods", widget=forms.CheckboxSelectMultiple)
 
     def __init__(self, *args: Any, user: "User", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

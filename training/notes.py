@@ -67,7 +67,7 @@ def _block(lines: list[str], address: Callable[[str], str]) -> Iterator[str]:
     """Lines without an empty one among them."""
     heading = re.match(r"(#{1,4})\s+(.*)", lines[0])
     if heading:
-        level = min(len(heading[1]) + 1, 4)  # the page has a title of its own
+        level = max(len(heading[1]), 2)  # the page has a title of its own
         yield f"<h{level}>{_inline(heading[2], address)}</h{level}>"
         if lines[1:]:
             yield from _block(lines[1:], address)

@@ -13,6 +13,7 @@ MOST_COLUMNS = 12
 DIGEST = 40  # letters without a space
 NOTES = "notes"  # of a row: said once, under the table
 INTERVAL = {"value", "low", "high"}
+FOLD_FROM = 4  # entries of a list: from so many on only the first is open
 UPPER = {"srcc", "plcc", "krcc", "rmse", "mos", "macs", "auc", "fid", "map", "psnr", "ssim", "sa", "ra"}
 
 
@@ -95,7 +96,7 @@ def _nested(title: str, value: Any) -> Iterator[Block]:
         return
     for number, (name, leaves) in enumerate(parts):
         for at, block in enumerate(_blocks("", leaves)):
-            is_folded = number > 0 and block.kind == "table"
+            is_folded = number > 0 and (block.kind == "table" or len(parts) >= FOLD_FROM)
             later = "In detail" if is_folded else ""
             yield replace(block, title=later if at else f"{title}: {name}", is_folded=is_folded)
 

@@ -131,7 +131,7 @@ def method_notes(request: HttpRequest, name: str) -> HttpResponse:
     def address(picture: str) -> str:
         return reverse("training:method_picture", args=[picture])
 
-    text = notes.page(document.read_text(), address)
+    text = notes.page(document.read_text().partition("\n")[2], address)  # without its title
     return render(request, "training/notes.html", {"card": of.card, "notes": text, "tab": "methods"})
 
 

@@ -45,7 +45,7 @@ export function explore(root, content, { sprites, name }) {
 
   function say(place, [said, probability], label) {
     const right = said === label;
-    place.className = `said ${right ? "right" : "wrong"}`;
+    place.className = `said ${right ? "is-right" : "is-wrong"}`;
     place.textContent = `${right ? "✓" : "✗"} ${name(said)} ${percent(probability, 0)}`;
     return right;
   }

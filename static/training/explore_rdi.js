@@ -103,7 +103,7 @@ export function explore(root, content, { sprites, name }) {
         const [predicted, probability] = said(entry);
         const right = predicted === entry.label;
         return html("figure", { class: "tile-pair single" }, html("div", { class: "tile-one" }, sprite.of(entry.image, `test image ${entry.image + 1}, ${name(entry.label)}`),
-          html("span", { class: `said ${right ? "right" : "wrong"}` }, `${right ? "✓" : "✗"} ${name(predicted)} ${percent(probability, 0)}`)), html("figcaption", {}, name(entry.label)));
+          html("span", { class: `said ${right ? "is-right" : "is-wrong"}` }, `${right ? "✓" : "✗"} ${name(predicted)} ${percent(probability, 0)}`)), html("figcaption", {}, name(entry.label)));
       });
       const heading = html("h3", {}, `${each.name} `, html("span", { class: "unit small" }, `${here.length} image${here.length === 1 ? "" : "s"}, ${short(each.macs_honest)} MACs each`));
       return html("div", { class: "exit-group" }, heading, here.length ? html("div", { class: "tiles" }, ...cards) : html("p", { class: "small muted" }, "None leaves here."));

@@ -44,7 +44,7 @@ def test_oat_moves_along_its_trade_off(browser_page: Any, admin: User, run: Run)
     assert f"Of {IMAGES} images 8 are right clean, {right} attacked." in browser_page.inner_text("[data-score]")
     browser_page.keyboard.press("Home")
     assert browser_page.inner_text("[data-lam]") == "0"
-    assert browser_page.locator(".said.wrong").count() == IMAGES - sum(
+    assert browser_page.locator(".said.is-wrong").count() == IMAGES - sum(
         entry[0] == label for entry, label in zip(content["attacked"][6], content["labels"], strict=True)
     )
     browser_page.locator("#width").focus()
