@@ -425,6 +425,7 @@ class LineSerializer(serializers.Serializer[Any]):
     edition = serializers.IntegerField(allow_null=True)
     version = serializers.IntegerField(allow_null=True, help_text="Null for a mean over seeds")
     attack = serializers.CharField(help_text="Of the method itself, in words")
+    eps = serializers.FloatField(allow_null=True, help_text="Radius of the attacks, in pixel values from 0 to 1")
     images = serializers.IntegerField(allow_null=True)
     confirmed = serializers.BooleanField(allow_null=True, help_text="By the independent attack")
     measured = serializers.DictField(

@@ -65,7 +65,8 @@ class Value:
 
 @dataclass(frozen=True)
 class Line:
-    """version: None for a mean over seeds. n_seeds: how many it is of. confirmed: whether the independent attack found
+    """version: None for a mean over seeds. n_seeds: how many it is of. eps: radius of the attacks, in pixel values from
+    0 to 1; robust accuracies under different radii cannot be compared. confirmed: whether the independent attack found
     no more than the method's own; None where none ran."""
 
     name: str
@@ -75,10 +76,15 @@ class Line:
     version: "Version | None"
     values: Mapping[str, Value]
     attack: str
+    eps: float | None
     images: int | None
     confirmed: bool | None
     seeds: tuple[int, ...]
     group: str = ""
+
+    @property
+    def words_eps(self) -> str:
+        return "" if self.eps is None else radius(self.eps)
 
     @property
     def n_seeds(self) -> int:
@@ -96,6 +102,7 @@ class Line:
             "edition": self.run.edition_id,
             "version": None if self.version is None else self.version.pk,
             "attack": self.attack,
+            "eps": self.eps,
             "images": self.images,
             "confirmed": self.confirmed,
             "measured": {name: vars(value) for name, value in self.values.items()},
@@ -158,6 +165,7 @@ def _line(run: Run, version: "Version", role: str, said: Any, number: int) -> Li
         version=version,
         values={name: value for name in MEASURES if (value := _value(said.get(name))) is not None},
         attack=str(said.get("attack") or ""),
+        eps=_number(said.get("eps")),
         images=said.get("images") if isinstance(said.get("images"), int) else None,
         confirmed=said.get("confirmed") if isinstance(said.get("confirmed"), bool) else None,
         seeds=(run.seed,),
@@ -228,6 +236,11 @@ def around(measure: Measure, value: Value) -> str:
     return f"{low.removesuffix(' %')} to {high.removesuffix(' %')}"
 
 
+def radius(eps: float) -> str:
+    """A radius of attacks in words: 0.0314 is "8/255"."""
+    return f"{255 * eps:.3g}/255"
+
+
 def _scaled(value: float, unit: str) -> str:
     for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
@@ -239,7 +252,7 @@ def _scaled(value: float, unit: str) -> str:
 
 HEAD = (
     "version_id", "name", "role", "run_id", "run", "method", "preset", "seeds", "labelled_set", "edition", "attack",
-    "images", "confirmed",
+    "eps", "images", "confirmed",
 )  # fmt: skip
 
 
@@ -254,7 +267,8 @@ def csv_of(lines: Iterable[Line]) -> str:
         about = [
             line.version.pk if line.version else "", line.name, line.role, run.pk, run.name, run.method, run.preset,
             " ".join(map(str, line.seeds)), edition.labelled_set.name if edition else "",
-            edition.number if edition else "", line.attack, line.images, line.confirmed,
+            edition.number if edition else "", line.attack, line.eps, line.images,
+            line.confirmed,
         ]  # fmt: skip
         values = [line.values.get(name) for name in MEASURES]
         numbers = [part for value in values for part in ((value.value, value.low, value.high) if value else ("",) * 3)]

@@ -186,6 +186,7 @@ def compare(request: HttpRequest) -> HttpResponse:
         "x": x,
         "y": y,
         "attacks": sorted({line.attack for line in lines if line.attack}),
+        "radii": [comparing.radius(eps) for eps in sorted({line.eps for line in lines if line.eps is not None})],
         "query": form.data.urlencode(),  # type: ignore[attr-defined]  # a QueryDict
         "has_any": bool(lines) or form.runs.exists(),
         "tab": "compare",

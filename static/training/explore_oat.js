@@ -22,7 +22,7 @@ export function explore(root, content, { sprites, name }) {
   lam.max = line().length - 1;
   lam.value = closest(line(), wanted);
 
-  const tradeoff = chart(find("[data-tradeoff]"), { title: "Standard against robust accuracy" });
+  const tradeoff = chart(find("[data-tradeoff]"), { title: "Robust against standard accuracy" });
   const byLambda = chart(find("[data-by-lambda]"), { title: "Both accuracies over λ" });
   const tiles = content.labels.map((label, image) => card(label, image));
   find("[data-tiles]").replaceChildren(...tiles.map((tile) => tile.figure));
@@ -87,12 +87,12 @@ export function explore(root, content, { sprites, name }) {
   function drawTradeoff(now) {
     const series = widths.map((each, at) => ({
       name: widths.length > 1 ? `one network, width ${written(each)}` : "one network", colour: at + 1, line: true,
-      points: of(each).map((point) => ({ x: point.ra.value, y: point.sa.value, key: point.index, title: titled(point),
-        ...(point.index === now.index ? { xs: ends(point.ra), ys: ends(point.sa) } : {}) })),
+      points: of(each).map((point) => ({ x: point.sa.value, y: point.ra.value, key: point.index, title: titled(point),
+        ...(point.index === now.index ? { xs: ends(point.sa), ys: ends(point.ra) } : {}) })),
     }));
     series.push({ name: content.dedicated.length ? "dedicated networks" : "", colour: 8, marker: "square", points: content.dedicated.map((each) => ({
-      x: each.ra.value, y: each.sa.value, xs: ends(each.ra), ys: ends(each.sa), title: `${each.name} (λ ${written(each.lam)}): SA ${interval(each.sa)}, RA ${interval(each.ra)}` })) });
-    tradeoff.draw({ axes: { x: share("Robust accuracy"), y: share("Standard accuracy") }, series, current: now.index, said: titled(now), table: rows(now), onPick: pick });
+      x: each.sa.value, y: each.ra.value, xs: ends(each.sa), ys: ends(each.ra), title: `${each.name} (λ ${written(each.lam)}): SA ${interval(each.sa)}, RA ${interval(each.ra)}` })) });
+    tradeoff.draw({ axes: { x: share("Standard accuracy"), y: share("Robust accuracy") }, series, current: now.index, said: titled(now), table: rows(now), onPick: pick });
   }
 
   function drawByLambda(now) {

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 def measured(sa: float = 0.6, ra: float = 0.3, **changes: Any) -> dict[str, Any]:
     return {
         "images": 500, "sa": wide(sa), "ra": wide(ra), "ra_strong": wide(ra - 0.01), "ra_independent": wide(ra - 0.02),
-        "attack": "PGD, 5 steps", "macs": 1_171_400, "params": 85_000, "latency_ms": 0.81, "bytes": 345_000,
+        "attack": "PGD, 5 steps", "eps": 8 / 255, "macs": 1_171_400, "params": 85_000, "latency_ms": 0.81, "bytes": 345_000,
         "seconds": 61.0, "confirmed": True,
     } | changes  # fmt: skip
 
@@ -97,6 +97,17 @@ def test_the_form_narrows_what_is_shown(page: Client, admin: User, edition: Edit
     assert (wrong.status_code, "not one of the available choices" in wrong.content.decode()) == (200, True)
     other = page.get("/training/compare/?x=macs&y=sa")
     assert "Standard accuracy against macs" in other.content.decode()
+
+
+def test_different_radii_are_not_compared_in_silence(
+    page: Client, admin: User, edition: Edition, sketch: Method
+) -> None:
+    measured_run(admin, edition, outputs=1)
+    assert "different radii" not in page.get("/training/compare/").content.decode()
+    measured_run(admin, edition, outputs=1, said=measured(eps=4 / 255))
+    text = page.get("/training/compare/").content.decode()
+    assert "different radii (4/255, 8/255)" in text
+    assert text.count("ε 4/255") == text.count("ε 8/255") == 1
 
 
 def test_versions_of_points_are_compared_too(page: Client, admin: User, edition: Edition, sketch: Method) -> None:

@@ -43,7 +43,8 @@ class Unconfirmed(ValueError):
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracies with 95 % Wilson intervals, on n images; attack, strong, independent: what attacked, in words.
+    """Accuracies with 95 % Wilson intervals, on n images; eps: radius of all attacks, in pixel values from 0 to 1;
+    attack, strong, independent: what attacked, in words.
 
     ra_independent: None where it was not asked for.
     """
@@ -53,6 +54,7 @@ class Robustness:
     ra_strong: Measured
     ra_independent: Measured | None
     n: int
+    eps: float
     attack: str
     strong: str
     independent: str
@@ -76,6 +78,7 @@ class Robustness:
             "ra": self.ra.plain(),
             "ra_strong": self.ra_strong.plain(),
             "ra_independent": None if self.ra_independent is None else self.ra_independent.plain(),
+            "eps": self.eps,
             "attack": self.attack,
             "strong": self.strong,
             "independent": self.independent,
@@ -134,6 +137,7 @@ def assess(
         ra_strong=found["ra_strong"],
         ra_independent=found.get("ra_independent"),
         n=len(labels),
+        eps=strong.eps,
         attack=str(attack),
         strong=str(strong),
         independent=f"foolbox LinfPGD, {steps} steps, {restarts} restarts" if independent else "",
@@ -227,7 +231,7 @@ def measured(
     weights file; None leaves them to `run.save`. more: facts of the method.
     """
     known = robustness.plain()
-    names = ("images", "sa", "ra", "ra_strong", "ra_independent", "attack", "confirmed")
+    names = ("images", "sa", "ra", "ra_strong", "ra_independent", "eps", "attack", "confirmed")
     return {
         **{name: known[name] for name in names},
         "macs": macs,

@@ -189,9 +189,9 @@ def test_every_judge_says_what_was_seen(digits: LabelledData) -> None:
     assert (found.n, found.attack) == (100, "PGD-5, eps 25.5/255, step 7.65/255")
     assert assess(net, x, y, attack=Attack(0.1, 5, 0.03), batch=64) == found
     told = measured(found, macs=1, params=2, latency_ms=3.0, bytes=4, seconds=5.0, family="none")
-    assert told["sa"] == found.sa.plain()
+    assert (told["sa"], told["eps"]) == (found.sa.plain(), 0.1)
     assert set(told) == {
-        "images", "sa", "ra", "ra_strong", "ra_independent", "attack", "macs", "params", "latency_ms", "bytes",
+        "images", "sa", "ra", "ra_strong", "ra_independent", "eps", "attack", "macs", "params", "latency_ms", "bytes",
         "seconds", "confirmed", "family",
     }  # fmt: skip
 
@@ -233,7 +233,7 @@ def test_masked_gradients_are_found_out(digits: LabelledData) -> None:
 def test_a_gap_of_two_points_is_still_confirmed() -> None:
     def of(strong: float, independent: float, n: int = 1000) -> Robustness:
         a, b = (Measured(value, value, value) for value in (strong, independent))
-        return Robustness(a, a, a, b, n, "a", "b", "c")
+        return Robustness(a, a, a, b, n, 0.1, "a", "b", "c")
 
     assert of(0.52, 0.50).is_confirmed
     assert of(0.40, 0.50).is_confirmed

@@ -244,5 +244,5 @@ def _robustness(plain: dict[str, Any]) -> Robustness:
 
     return Robustness(
         sa=value("sa"), ra=value("ra"), ra_strong=value("ra_strong"), ra_independent=value("ra_independent"),
-        n=plain["images"], attack=plain["attack"], strong=plain["strong"], independent=plain["independent"],
+        n=plain["images"], eps=plain["eps"], attack=plain["attack"], strong=plain["strong"], independent=plain["independent"],
     )  # fmt: skip

@@ -165,6 +165,7 @@ def judge(
         ra_strong=accuracy(standing),
         ra_independent=accuracy(independent),
         n=len(right),
+        eps=attack.eps,
         attack=f"{attack}; worst of {len(hits)}: {worst}",
         strong=f"{strong}, all attacks and {STRONG_RESTARTS} restarts on the answering exit and all exits",
         independent=f"foolbox LinfPGD, {strong.steps} steps, {STRONG_RESTARTS} restarts on the routed network and on "
