@@ -28,8 +28,8 @@ pytestmark = pytest.mark.django_db
 def measured(sa: float = 0.6, ra: float = 0.3, **changes: Any) -> dict[str, Any]:
     return {
         "images": 500, "sa": wide(sa), "ra": wide(ra), "ra_strong": wide(ra - 0.01), "ra_independent": wide(ra - 0.02),
-        "attack": "PGD, 5 steps", "eps": 8 / 255, "macs": 1_171_400, "params": 85_000, "latency_ms": 0.81, "bytes": 345_000,
-        "seconds": 61.0, "confirmed": True,
+        "attack": "PGD, 5 steps", "eps": 8 / 255, "macs": 1_171_400, "params": 85_000, "latency_ms": 0.81,
+        "bytes": 345_000, "seconds": 61.0, "confirmed": True,
     } | changes  # fmt: skip
 
 

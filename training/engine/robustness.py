@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,22 @@ class Robustness:
             "gap": self.gap,
             "confirmed": self.is_confirmed,
         }
+
+    @classmethod
+    def from_plain(cls, said: Mapping[str, Any]) -> Self:
+        """What `plain` gave, such as from a checkpoint."""
+        judged = said["ra_independent"]
+        return cls(
+            sa=Measured(**said["sa"]),
+            ra=Measured(**said["ra"]),
+            ra_strong=Measured(**said["ra_strong"]),
+            ra_independent=None if judged is None else Measured(**judged),
+            n=said["images"],
+            eps=said["eps"],
+            attack=said["attack"],
+            strong=said["strong"],
+            independent=said["independent"],
+        )
 
 
 def assess(

@@ -6,7 +6,7 @@ factors -> quantised, one stage after another; families that begin alike share t
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,6 @@ from training.engine.adversarial import WATCHED, train_plain
 from training.engine.attacks import Attack
 from training.engine.context import RunContext, Values
 from training.engine.explore import write_explorer
-from training.engine.measures import Measured
 from training.engine.networks import compact_content, weights_of
 from training.engine.pictures import Pictures, pictures
 from training.engine.robustness import Robustness, assess, measured, require_confirmed
@@ -281,15 +280,8 @@ def _judged(run: RunContext, made: list[Made], test: Pictures, attack: Attack) -
     state = Values()
     for number in run.steps(len(made), "judge", found=state):
         point = made[number]
-        state[point.name] = asdict(assess(point.network, test.x, test.y, attack=attack, check=run.check))
-    return {name: _robustness(values) for name, values in state.items()}
-
-
-def _robustness(values: Mapping[str, Any]) -> Robustness:
-    read: dict[str, Any] = {
-        name: Measured(**value) if isinstance(value, Mapping) else value for name, value in values.items()
-    }
-    return Robustness(**read)
+        state[point.name] = assess(point.network, test.x, test.y, attack=attack, check=run.check).plain()
+    return {name: Robustness.from_plain(values) for name, values in state.items()}
 
 
 def _keep(run: RunContext, start: Start, made: list[Made], found: Mapping[str, Robustness], test: Pictures) -> None:

@@ -15,7 +15,6 @@ from training.engine.adversarial import train_plain
 from training.engine.attacks import Attack
 from training.engine.context import RunContext, Values
 from training.engine.explore import write_explorer
-from training.engine.measures import Measured
 from training.engine.pictures import Pictures, pictures
 from training.engine.robustness import Robustness, assess, measured, require_confirmed
 from training.methods.oat import OatConfig
@@ -211,7 +210,7 @@ def judge(run: RunContext, candidates: list[Candidate], test: Pictures, attack: 
         candidate = candidates[step]
         module = candidate.make().to(run.device)
         found[candidate.name] = assess(module, test.x, test.y, attack=attack, check=run.check).plain()
-    return {name: _robustness(plain) for name, plain in found.items()}
+    return {name: Robustness.from_plain(plain) for name, plain in found.items()}
 
 
 def latencies(network: Adjustable, dedicated: dict[float, nn.Module], shape: tuple[int, int, int]) -> dict[str, float]:
@@ -236,13 +235,3 @@ def _drawn(point: dict[str, Any]) -> dict[str, Any]:
     facts = point["measured"]
     known = {key: facts[key] for key in ("sa", "ra", "ra_independent", "macs")}
     return {key: point[key] for key in ("lam", "width", "trained")} | known | {"n": facts["images"]}
-
-
-def _robustness(plain: dict[str, Any]) -> Robustness:
-    def value(name: str) -> Measured:
-        return Measured(**plain[name])
-
-    return Robustness(
-        sa=value("sa"), ra=value("ra"), ra_strong=value("ra_strong"), ra_independent=value("ra_independent"),
-        n=plain["images"], eps=plain["eps"], attack=plain["attack"], strong=plain["strong"], independent=plain["independent"],
-    )  # fmt: skip
