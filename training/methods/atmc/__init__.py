@@ -17,7 +17,8 @@ DENSE_BITS = 32
 MOST_BITS = 16
 T = TypeVar("T")
 
-_SINGLE = {"ratios": (0.02, 0.05, 0.1), "bits": (DENSE_BITS,)}
+_SMALL = {"batch": 64}
+_SINGLE = {**_SMALL, "ratios": (0.02, 0.05, 0.1), "bits": (DENSE_BITS,)}
 _PAPER = {
     "architecture": "basic_resnet", "widths": (64, 128, 256, 512), "blocks": (3, 4, 6, 3), "stem_stride": 1,
     "steps": 7, "dense_epochs": 200, "prune_epochs": 200, "factor_epochs": 200, "bits_epochs": 150,
@@ -44,8 +45,8 @@ _PAPER = {
             ),
         ),
         presets={
-            "small": {},
-            "all": {"families": ("ATMC", "A-l0", "AP", "ALR", "NAP", "DA"), "ratios": (0.02, 0.05, 0.1)},
+            "small": _SMALL,
+            "all": {**_SMALL, "families": ("ATMC", "A-l0", "AP", "ALR", "NAP", "DA"), "ratios": (0.02, 0.05, 0.1)},
             "nap": {**_SINGLE, "families": ("NAP",)},
             "ap": {**_SINGLE, "families": ("AP",)},
             "al0": {**_SINGLE, "families": ("A-l0",)},

@@ -34,8 +34,8 @@ PAPER = {
         recipe="recipe:train",
         data="classification",
         presets={
-            "small": {},
-            "widths": {"shares": (0.5, 0.75, 1.0)},
+            "small": {"batch": 64},
+            "widths": {"batch": 64, "shares": (0.5, 0.75, 1.0)},
             "paper": PAPER,
             "paper with widths": {**PAPER, "shares": (0.5, 0.75, 1.0)},
             "digits": {"eps": 0.15, "stem_stride": 1, "pad": 1, "flip": False, "epochs": 8},

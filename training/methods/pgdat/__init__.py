@@ -16,8 +16,8 @@ from training.engine.registry import Curve, MethodCard, MethodConfig, register_m
         recipe="recipe:train",
         data="classification",
         presets={
-            "small": {},
-            "standard": {"lam": 0.0},
+            "small": {"batch": 64},
+            "standard": {"batch": 64, "lam": 0.0},
             "paper": {
                 "architecture": "basic_resnet",
                 "widths": (64, 128, 256, 512),

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from training.engine.registry import Curve, MethodCard, MethodConfig, register_method
 
 _SMALL = {
-    "blocks": (2, 2, 2), "exits": (2, 4), "heads": "light", "stem_stride": 2, "steps": 5, "epochs": 10,
+    "blocks": (2, 2, 2), "exits": (2, 4), "heads": "light", "stem_stride": 2, "steps": 5, "epochs": 10, "batch": 64,
     "standard_epochs": 6, "weight_decay": 5e-4, "rule": "tuned", "default_budget": 0.7,
 }  # fmt: skip
 
