@@ -23,7 +23,8 @@ _PAPER = {
     "architecture": "basic_resnet", "widths": (64, 128, 256, 512), "blocks": (3, 4, 6, 3), "stem_stride": 1,
     "steps": 7, "dense_epochs": 200, "prune_epochs": 200, "factor_epochs": 200, "bits_epochs": 150,
     "dense_rate": 0.05, "prune_rate": 0.01, "factor_rate": 0.005, "bits_rate": 0.005, "interval": 10, "per_value": 1,
-    "ratios": (0.005,), "bits": (DENSE_BITS, 8), "most_images": 1_000_000, "most_test": 10_000,
+    "tighten": 0.0, "floor": 0, "ratios": (0.005,), "bits": (DENSE_BITS, 8),
+    "most_images": 1_000_000, "most_test": 10_000,
 }  # fmt: skip
 
 
@@ -84,6 +85,8 @@ _PAPER = {
             "The loss is that of attacked images, as the paper writes it; the weight of clean ones is an option.",
             "Composed weights are made once a step, for the attack and for the gradients, which the chain rule carries "
             "back to the factors.",
+            "A layer keeps a few non-zeros whatever the others' magnitudes are, and the budget is reached step by "
+            "step: in small networks the largest values of all may leave a layer without any, and nothing passes it.",
             "The quantiser works on sorted values and starts from its last centres; a codebook value stands for a few "
             "non-zeros at least, so that small layers profit too.",
             "What is kept is the quantised copy, projected onto the budget, its norms re-estimated; both constraints "
@@ -130,6 +133,14 @@ class AtmcConfig(MethodConfig):
     bits_rate: float = Field(0.02, title="Rate, quantisation", ge=0)
     batch: int = Field(128, title="Batch", description="Images per step", ge=2, le=4096)
     weight_decay: float = Field(1e-4, title="Weight decay", ge=0)
+    tighten: float = Field(
+        0.6, title="Tightening", description="Share of the stage on weights over which the budget falls; 0: at once",
+        ge=0, lt=1,
+    )  # fmt: skip
+    floor: int = Field(
+        1, title="Floor", description="Non-zeros that a layer keeps for each of its outputs; 0: none, as in the paper",
+        ge=0, le=1000,
+    )  # fmt: skip
     rho: float = Field(0.1, title="Rho", description="Pull towards the quantised copy", ge=0)
     interval: int = Field(5, title="Interval", description="Steps between two updates of the quantised copy", ge=1)
     per_value: int = Field(

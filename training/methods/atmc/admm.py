@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from training.methods.atmc.factors import Factors, project
+from training.methods.atmc.factors import Factors, Floors, project
 from training.methods.atmc.kmeans import zero_kmeans
 
 ROUNDS = 10  # of Lloyd's algorithm at an update; the next one goes on from there
@@ -48,11 +48,11 @@ class Admm:
         return float((flat - self.copy).norm() / flat.norm().clamp(min=1e-12))
 
     @torch.no_grad()
-    def finished(self, budget: int) -> torch.Tensor:
-        """theta' of the factors as they are now, with the budget's largest values: what is kept. (n,)"""
+    def finished(self, budget: int, floors: Floors = ()) -> torch.Tensor:
+        """theta' of the factors as they are now, projected onto the budget: what is kept. (n,)"""
         self._quantise(self._factors.flat.detach() + self.dual)
         kept = self.copy.clone()
-        project(kept, budget)
+        project(kept, budget, floors)
         return kept
 
     def state_dict(self) -> dict[str, Any]:

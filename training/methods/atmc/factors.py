@@ -20,6 +20,8 @@ from torch import nn
 
 from models_zoo.adapters.compact import PARTS, Form, Weight, compose, part_shapes
 
+Floors = Sequence[tuple[int, int, int]]  # of each layer: where it begins and ends in the flat factors, and its least
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -86,6 +88,17 @@ class Factors:
         self.sizes = [rows * columns for rows, columns in self._shapes]
         self.flat = nn.Parameter(torch.zeros(sum(self.sizes), device=device))
         self.composed = frozenset(layer.name for layer in self.layers)
+
+    def floors(self, per_output: int, budget: int) -> Floors:
+        """How many non-zeros each layer keeps whatever the others' magnitudes are: so many for each of its outputs, but
+        all of them together at most half of the budget."""
+        starts = [0]
+        for layer in self.layers:
+            starts.append(starts[-1] + sum(rows * columns for rows, columns in layer.parts.values()))
+        wanted = [per_output * layer.shape[0] for layer in self.layers]
+        fits = min(1.0, budget / 2 / max(1, sum(wanted)))
+        least = [int(fits * each) for each in wanted]
+        return list(zip(starts[:-1], starts[1:], least, strict=True)) if per_output else []
 
     def split(self, flat: torch.Tensor | None = None) -> list[torch.Tensor]:
         """The parts as matrices, views of ``flat`` or of the factors themselves."""
@@ -192,11 +205,18 @@ def least_low_rank(network: nn.Module) -> int:
 
 
 @torch.no_grad()
-def project(flat: torch.Tensor, budget: int) -> None:
-    """Keep the ``budget`` largest magnitudes, set the rest to zero; of equal ones the first stay. In place."""
+def project(flat: torch.Tensor, budget: int, floors: Floors = ()) -> None:
+    """Keep the ``budget`` largest magnitudes, set the rest to zero; of equal ones the first stay. In place.
+
+    floors: each layer's largest stay in any case, as many as it says; what is left of the budget goes to the
+    largest of all.
+    """
     if budget >= flat.numel():
         return
     magnitudes = flat.abs()
+    for start, stop, least in floors:
+        largest, places = magnitudes[start:stop].topk(min(least, stop - start))
+        magnitudes[start + places[largest > 0]] = torch.inf
     threshold = _largest(magnitudes, budget)
     is_dropped = magnitudes < threshold
     surplus = flat.numel() - int(torch.count_nonzero(is_dropped)) - budget

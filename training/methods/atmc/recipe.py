@@ -28,6 +28,7 @@ from training.methods.atmc import DENSE_BITS, AtmcConfig
 from training.methods.atmc.admm import Admm
 from training.methods.atmc.factors import (
     Factors,
+    Floors,
     budget_of,
     exact,
     low_rank_factors,
@@ -159,11 +160,12 @@ def _compressed(
 ) -> Iterator[Made]:
     """The points of one ratio that come from the adversarially trained network."""
     prune, factor, quantise = _phases(config)
-    hold = partial(project, budget=budget)
     if {"ATMC", "A-l0"} & set(config.families):
         network, factors = copy.deepcopy(dense), plain_factors(dense)
+        hold = partial(_project, budget=budget, floors=factors.floors(config.floor, budget))
+        tighten = partial(hold, over=config.tighten)
         spent = seconds + train_factors(
-            run, network, factors, schooling, stage=f"l0 {ratio:g}", phases=[prune], hold=hold
+            run, network, factors, schooling, stage=f"l0 {ratio:g}", phases=[prune], hold=tighten
         )
         if "ATMC" in config.families:
             yield from _atmc(run, config, schooling, network, ratio, budget, spent)
@@ -193,8 +195,9 @@ def _atmc(
 ) -> Iterator[Made]:
     """Factors of the pruned network, then each of the bits from there."""
     _, phase, quantise = _phases(config)
-    hold = partial(project, budget=budget)
     network, factors = copy.deepcopy(pruned), square_factors(pruned)
+    floors = factors.floors(config.floor, budget)
+    hold = partial(_project, budget=budget, floors=floors)
     seconds += train_factors(run, network, factors, schooling, stage=f"factors {ratio:g}", phases=[phase], hold=hold)
     for bits in config.bits:
         own, copied = copy.deepcopy(network), copy.deepcopy(factors)
@@ -206,7 +209,7 @@ def _atmc(
             admm = Admm(copied, bits=bits, per_value=config.per_value)
             pull = Pull(admm, config.rho, config.interval)
             spent = train_factors(run, own, copied, schooling, stage=stage, phases=[quantise], hold=hold, pull=pull)
-            kept = admm.finished(budget)
+            kept = admm.finished(budget, floors)
         yield _point(run, schooling, "ATMC", ratio, bits, own, copied, kept, seconds + spent)
 
 
@@ -225,7 +228,7 @@ def _masked(
     """AP and NAP: the smallest weights of all layers are masked once, the rest is trained on."""
     network, factors = copy.deepcopy(dense), plain_factors(dense)
     chosen = factors.flat.detach().clone()
-    project(chosen, budget)
+    project(chosen, budget, factors.floors(config.floor, budget))
     removed = chosen == 0
     seconds += train_factors(
         run, network, factors, schooling, stage=f"{family} {ratio:g}", phases=_phases(config),
@@ -243,11 +246,18 @@ def _phases(config: AtmcConfig) -> list[Phase]:
     ]
 
 
-def _keep_zero(flat: torch.Tensor, removed: torch.Tensor) -> None:
+def _project(flat: torch.Tensor, done: float, *, budget: int, floors: Floors, over: float = 0.0) -> None:
+    """The budget, reached when the share ``over`` of the stage is done: what may be non-zero falls along a cubic curve
+    (arXiv:1710.01878, equation 1)."""
+    left = max(0.0, 1 - done / over) ** 3 if over else 0.0
+    project(flat, budget + int(left * (flat.numel() - budget)), floors)
+
+
+def _keep_zero(flat: torch.Tensor, done: float, *, removed: torch.Tensor) -> None:
     flat.masked_fill_(removed, 0.0)
 
 
-def _nothing(flat: torch.Tensor) -> None:
+def _nothing(flat: torch.Tensor, done: float) -> None:
     """No constraint: the ranks are the budget."""
 
 

@@ -20,6 +20,7 @@ from training.methods.atmc.admm import Admm
 from training.methods.atmc.factors import Factors
 
 MOMENTUM = 0.9
+Hold = Callable[[torch.Tensor, float], None]  # flat factors (n,), share of the stage that is done
 WARM_UP = 0.05  # share of a phase in which its rate rises: the momentum starts anew
 
 
@@ -62,18 +63,18 @@ def train_factors(
     *,
     stage: str,
     phases: Sequence[Phase],
-    hold: Callable[[torch.Tensor], None],
+    hold: Hold,
     lam: float | None = None,
     pull: Pull | None = None,
 ) -> float:
     """Train factors and the rest of a network (norms, biases) in place, as one stage of a run; its seconds.
 
     The network ends in evaluation mode with the composed weights. hold: puts the constraint in force on the flat
-    factors, (n,) in place, before the first step and after each. lam: instead of the schooling's.
+    factors, in place, before the first step and after each. lam: instead of the schooling's.
     """
     lam = schooling.lam if lam is None else lam
     with torch.no_grad():
-        hold(factors.flat)
+        hold(factors.flat, 0.0)
     rest = [parameter for name, parameter in network.named_parameters() if name not in factors.composed]
     optimiser = torch.optim.SGD(
         [{"params": [factors.flat]}, {"params": rest}], lr=0.1, momentum=MOMENTUM, weight_decay=schooling.weight_decay
@@ -82,11 +83,8 @@ def train_factors(
     order = Shuffled(len(schooling.train), schooling.batch, run.seed)
     told = Values(seconds=0.0)
     state = {"network": network, "factors": factors, "optimiser": optimiser, "told": told}
-    steps = run.steps(
-        sum(phase.epochs for phase in phases) * len(order),
-        stage,
-        **(state | {"admm": pull.admm} if pull else state),
-    )
+    total = sum(phase.epochs for phase in phases) * len(order)
+    steps = run.steps(total, stage, **(state | {"admm": pull.admm} if pull else state))
     began = time.monotonic()
     for step, (pixels, labels) in prefetch(_batches(run, schooling, order, stage), steps):
         x, y = pixels.to(run.device, non_blocking=True), labels.to(run.device, non_blocking=True)
@@ -107,7 +105,7 @@ def train_factors(
             pull.admm.add_gradient(pull.rho * _scale(run))
         optimiser.step()
         with torch.no_grad():
-            hold(factors.flat)
+            hold(factors.flat, (step + 1) / total)
         if pull is not None and (step + 1) % pull.interval == 0:
             pull.admm.update()
             run.log(step, copy_distance=pull.admm.distance())

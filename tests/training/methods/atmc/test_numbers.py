@@ -160,3 +160,22 @@ def test_a_budget_below_the_number_of_layers_is_refused(network: nn.Module) -> N
     assert budget_of(network, 0.1) == 114
     with pytest.raises(ValueError, match="neither convolutions nor linear"):
         budget_of(nn.ReLU(), 0.1)
+
+
+def test_a_floor_keeps_layers_alive_within_the_same_budget() -> None:
+    network = nn.Sequential(nn.Linear(20, 10), nn.Linear(10, 5))
+    with torch.no_grad():
+        network[1].weight *= 1e-3
+    factors = plain_factors(network)
+    flat = factors.flat.detach()
+    without = flat.clone()
+    project(without, 40)
+    assert torch.count_nonzero(without[200:]) == 0, "the small weights of the second layer lose against the first's"
+    floors = factors.floors(2, 40)
+    assert floors == [(0, 200, 13), (200, 250, 6)], "two for each output, cut to half of the budget"
+    project(flat, 40, floors)
+    assert torch.count_nonzero(flat) == 40
+    assert torch.count_nonzero(flat[200:]) == 6
+    largest = without.abs().topk(34).indices
+    assert torch.equal(flat[largest], without[largest]), "the rest of the budget goes to the largest of all"
+    assert factors.floors(0, 40) == []
