@@ -1,4 +1,4 @@
-"""Robust dynamic inference: a network with early exits that is cheaper and more robust at once."""
+"""Robust dynamic inference: a network with early exits that is trained against attacks on them."""
 
 from typing import Literal, Self
 
