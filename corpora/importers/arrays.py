@@ -5,6 +5,7 @@ index that torchvision's data set gives the image. Fashion-MNIST and its kin com
 """
 
 import gzip
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def _content(file: Path) -> bytes:
                 content = unpacked.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ImportRefused(f'the file "{file.name}" is missing: fetch the data set again') from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ImportRefused(f'"{file.name}" cannot be read: {error}') from error
     if len(content) > MOST_BYTES:
         raise ImportRefused(f'"{file.name}" is larger than {MOST_BYTES // 2**20:,} MiB: it is not what it should be')

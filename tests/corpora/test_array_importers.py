@@ -137,3 +137,14 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, request_for: Callabl
     labels.write_bytes(b"\1\2")
     with pytest.raises(ImportRefused, match="4 images, but 2 labels"):
         IMPORTERS["stl10"](request_for(tmp_path))
+
+
+def test_a_damaged_gzip_stream_is_named(tmp_path: Path, request_for: Callable[..., Any]) -> None:
+    WRITERS["mnist"](tmp_path)
+    file = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    packed = bytearray(gzip.compress(file.read_bytes()))
+    packed[10] = 0xFF  # a kind of block that there is not
+    file.unlink()
+    file.with_name(f"{file.name}.gz").write_bytes(packed)
+    with pytest.raises(ImportRefused, match='"t10k-images-idx3-ubyte" cannot be read'):
+        IMPORTERS["mnist"](request_for(tmp_path))

@@ -8,6 +8,7 @@ before it; a smaller network that is cut out of a trained one between two stages
 
 import hashlib
 import json
+import logging
 import math
 import os
 import time
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from training.engine.labels import LabelledData
+
+logger = logging.getLogger(__name__)
 
 OUTPUTS = "outputs"
 REPORT = "report.json"  # of a run whose recipe raised
@@ -359,9 +362,14 @@ class RunContext:
         return self._facts, [self._outputs[key] for key in sorted(self._outputs)]
 
     def keep_report(self) -> None:
-        """Write down what was reported so far, for a run whose recipe raised. Called by the engine."""
-        if self.is_main:
+        """Write down what was reported so far, for a run whose recipe raised. Called by the engine. Where that fails,
+        on a full disk say, the log says so: what the recipe raised matters more."""
+        if not self.is_main:
+            return
+        try:
             write_report(self.directory, self._facts)
+        except OSError as error:
+            logger.warning("the report of the failed run in %s was not kept: %s", self.directory, error)
 
     def close(self) -> None:
         for stream in (self._metrics, self._samples.lines if self._samples else None):

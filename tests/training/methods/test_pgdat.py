@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.robust_data import DATA, cifar_data, data_of, digits_data
-from training.engine import adversarial, robustness
+from training.engine import adversarial, context, robustness
 from training.engine.adversarial import rate_at
 from training.engine.devices import Resources
 from training.engine.labels import LabelledData, LabelsError
@@ -103,6 +103,20 @@ def test_a_refuted_run_fails_and_keeps_its_report(
     assert trained(tmp_path, digits, epochs=1).report["robustness"]["confirmed"]
 
 
+def test_a_report_that_cannot_be_kept_hides_no_failure(
+    tmp_path: Path, digits: LabelledData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(directory: Path, report: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(robustness, "TOLERANCE", -1.0)
+    monkeypatch.setattr(robustness, "LEAST_IMAGES", -100)
+    monkeypatch.setattr(context, "write_report", full)
+    with pytest.raises(Unconfirmed, match='"lambda 1" is right on'):
+        trained(tmp_path, digits, epochs=1)
+    assert failed_report(tmp_path) == {}
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -110,6 +124,7 @@ def test_a_refuted_run_fails_and_keeps_its_report(
         ({"eps": 2.0}, "epsilon is a radius above 0"),
         ({"lam": 1.5}, "lam"),
         ({"widths": (8,)}, "1 widths and 2 numbers of blocks"),
+        ({"widths": (8, 0)}, "a width is 0: give at least 1"),
         ({"steps": 0}, "steps"),
     ],
 )

@@ -10,6 +10,21 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from training.engine.fields import (
+    Batch,
+    Epsilon,
+    Grey,
+    Mirror,
+    Shift,
+    Side,
+    StemStride,
+    TestImages,
+    TrainingImages,
+    WeightDecay,
+    Widths,
+    require_radius,
+    require_stages,
+)
 from training.engine.registry import Curve, InputSlot, MethodCard, MethodConfig, register_method
 
 Family = Literal["ATMC", "A-l0", "AP", "ALR", "NAP", "DA"]
@@ -113,12 +128,10 @@ class AtmcConfig(MethodConfig):
     architecture: Literal["basic_resnet", "wide_resnet", "tiny_cnn", "lenet_caffe"] = Field(
         "basic_resnet", title="Backbone"
     )
-    widths: tuple[int, ...] = Field((16, 32, 64), title="Widths", description="Channels of each stage", min_length=1)
+    widths: Widths = (16, 32, 64)
     blocks: tuple[int, ...] = Field((1, 1, 1), title="Blocks", description="Of each stage of a residual network")
-    stem_stride: int = Field(2, title="Stride of the stem", description="2 halves the image at once", ge=1, le=4)
-    eps: float = Field(
-        4 / 255, title="Epsilon", description="Radius of the attack, in pixel values from 0 to 1: 4/255 is 0.0157"
-    )
+    stem_stride: StemStride = 2
+    eps: Epsilon = 4 / 255
     steps: int = Field(3, title="Attack steps", description="Each of 1.25 epsilon / steps", ge=1, le=100)
     clean_weight: float = Field(
         0.0, title="Weight of clean images", description="In the loss; the rest counts attacked ones", ge=0, le=1
@@ -131,8 +144,8 @@ class AtmcConfig(MethodConfig):
     prune_rate: float = Field(0.05, title="Rate, l0 on weights", ge=0)
     factor_rate: float = Field(0.03, title="Rate, l0 on factors", ge=0)
     bits_rate: float = Field(0.02, title="Rate, quantisation", ge=0)
-    batch: int = Field(128, title="Batch", description="Images per step", ge=2, le=4096)
-    weight_decay: float = Field(1e-4, title="Weight decay", ge=0)
+    batch: Batch = 128
+    weight_decay: WeightDecay = 1e-4
     tighten: float = Field(
         0.6, title="Tightening", description="Share of the stage on weights over which the budget falls; 0: at once",
         ge=0, lt=1,
@@ -147,15 +160,12 @@ class AtmcConfig(MethodConfig):
         4, title="Non-zeros a codebook value", description="At least; 1 as in the paper, where small layers stay float",
         ge=1, le=1024,
     )  # fmt: skip
-    pad: int = Field(4, title="Shift", description="Images are shifted by up to so many pixels", ge=0, le=64)
-    flip: bool = Field(True, title="Mirror", description="Mirror half of the images")
-    side: int | None = Field(
-        None, title="Side", description="Images are fitted to this square, in pixels; empty: as the first one is",
-        ge=4, le=512,
-    )  # fmt: skip
-    grey: bool = Field(False, title="Grey", description="Learn from one channel")
-    most_images: int = Field(10_000, title="Training images", description="At most; drawn by the seed", ge=2)
-    most_test: int = Field(500, title="Test images", description="On which each is attacked at the end, at most", ge=10)
+    pad: Shift = 4
+    flip: Mirror = True
+    side: Side = None
+    grey: Grey = False
+    most_images: TrainingImages = 10_000
+    most_test: TestImages = 500
 
     @field_validator("ratios")
     @classmethod
@@ -181,21 +191,12 @@ class AtmcConfig(MethodConfig):
     @field_validator("eps")
     @classmethod
     def _radius(cls, eps: float) -> float:
-        if not 0 < eps <= 1:
-            raise ValueError(
-                "epsilon is a radius above 0 and up to 1, such as 4/255 = 0.0157; to train without attacks set the "
-                "weight of clean images to 1"
-            )
-        return eps
+        return require_radius(eps, instead="set the weight of clean images to 1")
 
     @model_validator(mode="after")
     def _stages(self) -> Self:
-        is_residual = self.architecture in {"basic_resnet", "wide_resnet"}
-        if is_residual and len(self.widths) != len(self.blocks):
-            raise ValueError(
-                f"there are {len(self.widths)} widths and {len(self.blocks)} numbers of blocks: give one of each for "
-                "every stage"
-            )
+        if self.architecture in {"basic_resnet", "wide_resnet"}:
+            require_stages(self.widths, self.blocks)
         return self
 
 

@@ -4,6 +4,26 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from training.engine.fields import (
+    Batch,
+    Blocks,
+    Epochs,
+    Epsilon,
+    Grey,
+    Mirror,
+    Rate,
+    Shift,
+    Side,
+    StemStride,
+    StepLength,
+    TestImages,
+    TrainingImages,
+    WarmUp,
+    WeightDecay,
+    Widths,
+    require_radius,
+    require_stages,
+)
 from training.engine.registry import Curve, MethodCard, MethodConfig, register_method
 
 
@@ -50,48 +70,30 @@ class PgdatConfig(MethodConfig):
         ge=0, le=1,
     )  # fmt: skip
     architecture: Literal["wide_resnet", "basic_resnet"] = Field("wide_resnet", title="Backbone")
-    widths: tuple[int, ...] = Field((16, 32, 64), title="Widths", description="Channels of each stage", min_length=1)
-    blocks: tuple[int, ...] = Field((1, 1, 1), title="Blocks", description="Of each stage", min_length=1)
-    stem_stride: int = Field(
-        2, title="Stride of the stem", description="2 halves the image at once: four times as fast", ge=1, le=4
-    )
-    eps: float = Field(
-        8 / 255, title="Epsilon", description="Radius of the attack, in pixel values from 0 to 1: 8/255 is 0.0314"
-    )
+    widths: Widths = (16, 32, 64)
+    blocks: Blocks = (1, 1, 1)
+    stem_stride: StemStride = 2
+    eps: Epsilon = 8 / 255
     steps: int = Field(5, title="Attack steps", ge=1, le=100)
-    step: float | None = Field(
-        None, title="Length of a step", description="In pixel values from 0 to 1; empty: a quarter of epsilon", gt=0
-    )
-    epochs: int = Field(10, title="Epochs", ge=1, le=1000)
-    batch: int = Field(128, title="Batch", description="Images per step", ge=2, le=4096)
-    rate: float = Field(0.1, title="Learning rate", description="After the warm-up; falls along a cosine", gt=0)
-    weight_decay: float = Field(5e-4, title="Weight decay", ge=0)
-    warm_up: float = Field(0.1, title="Warm-up", description="Share of the steps in which the rate rises", ge=0, lt=1)
-    pad: int = Field(4, title="Shift", description="Images are shifted by up to so many pixels", ge=0, le=64)
-    flip: bool = Field(True, title="Mirror", description="Mirror half of the images")
-    side: int | None = Field(
-        None, title="Side", description="Images are fitted to this square, in pixels; empty: as the first one is",
-        ge=4, le=512,
-    )  # fmt: skip
-    grey: bool = Field(False, title="Grey", description="Learn from one channel")
-    most_images: int = Field(10_000, title="Training images", description="At most; drawn by the seed", ge=2)
-    most_test: int = Field(500, title="Test images", description="On which it is attacked at the end, at most", ge=10)
+    step: StepLength = None
+    epochs: Epochs = 10
+    batch: Batch = 128
+    rate: Rate = 0.1
+    weight_decay: WeightDecay = 5e-4
+    warm_up: WarmUp = 0.1
+    pad: Shift = 4
+    flip: Mirror = True
+    side: Side = None
+    grey: Grey = False
+    most_images: TrainingImages = 10_000
+    most_test: TestImages = 500
 
     @field_validator("eps")
     @classmethod
     def _radius(cls, eps: float) -> float:
-        if not 0 < eps <= 1:
-            raise ValueError(
-                "epsilon is a radius above 0 and up to 1, such as 8/255 = 0.0314; to train without attacks set lambda "
-                "to 0"
-            )
-        return eps
+        return require_radius(eps, instead="set lambda to 0")
 
     @model_validator(mode="after")
     def _stages(self) -> Self:
-        if len(self.widths) != len(self.blocks):
-            raise ValueError(
-                f"there are {len(self.widths)} widths and {len(self.blocks)} numbers of blocks: give one of each for "
-                "every stage"
-            )
+        require_stages(self.widths, self.blocks)
         return self

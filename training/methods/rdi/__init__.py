@@ -4,6 +4,24 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from training.engine.fields import (
+    Batch,
+    Blocks,
+    Epochs,
+    Epsilon,
+    Grey,
+    Mirror,
+    Shift,
+    Side,
+    StemStride,
+    StepLength,
+    TestImages,
+    TrainingImages,
+    WeightDecay,
+    Widths,
+    require_radius,
+    require_stages,
+)
 from training.engine.registry import Curve, MethodCard, MethodConfig, register_method
 
 _SMALL = {
@@ -62,8 +80,8 @@ class RdiConfig(MethodConfig):
     baselines: bool = Field(
         True, title="Baselines", description="Train the network without early exits, and a narrower one of equal MACs"
     )
-    widths: tuple[int, ...] = Field((16, 32, 64), title="Widths", description="Channels of each stage", min_length=1)
-    blocks: tuple[int, ...] = Field((6, 6, 6), title="Blocks", description="Of each stage", min_length=1)
+    widths: Widths = (16, 32, 64)
+    blocks: Blocks = (6, 6, 6)
     exits: tuple[int, ...] = Field(
         (2, 5, 8, 11, 14, 17), title="Early exits", description="After which blocks, counted from 1 over all stages",
         min_length=1,
@@ -71,21 +89,17 @@ class RdiConfig(MethodConfig):
     heads: Literal["paper", "light"] = Field(
         "paper", title="Heads", description="Of the exits: the paper's, or one convolution each"
     )
-    stem_stride: int = Field(
-        1, title="Stride of the stem", description="2 halves the image at once: four times as fast", ge=1, le=4
-    )
-    eps: float = Field(8 / 255, title="Epsilon", description="Radius of the attack, in pixel values from 0 to 1")
+    stem_stride: StemStride = 1
+    eps: Epsilon = 8 / 255
     steps: int = Field(10, title="Attack steps", description="In training", ge=1, le=100)
     test_steps: int = Field(20, title="Attack steps in tests", ge=1, le=1000)
-    step: float | None = Field(
-        None, title="Length of a step", description="In pixel values from 0 to 1; empty: a quarter of epsilon", gt=0
-    )
+    step: StepLength = None
     crafted: Literal["pgd", "fgsm", "wrm"] = Field("pgd", title="Training attack", description="How it is made")
-    epochs: int = Field(10, title="Epochs", ge=1, le=1000)
+    epochs: Epochs = 10
     standard_epochs: int = Field(
         0, title="Standard epochs", description="Of these, how many at the beginning make no attacks", ge=0, le=1000
     )
-    batch: int = Field(128, title="Batch", description="Images per step", ge=2, le=4096)
+    batch: Batch = 128
     rate: float = Field(0.1, title="Learning rate", description="After the warm-up", gt=0)
     schedule: Literal["cosine", "steps"] = Field(
         "cosine", title="Schedule", description="The rate falls along a cosine, or to a tenth at 1/2 and 3/4"
@@ -93,12 +107,12 @@ class RdiConfig(MethodConfig):
     warm_up: int = Field(
         400, title="Warm-up", description="Steps at a tenth of the rate; a tenth of all steps at most", ge=0
     )
-    weight_decay: float = Field(5e-4, title="Weight decay", ge=0)
+    weight_decay: WeightDecay = 5e-4
     exit_loss: Literal["mean", "sum"] = Field("mean", title="Exit loss", description="Over the exits")
     weights: tuple[float, ...] = Field((), title="Weights of the exits", description="One each; empty: all 1")
     clip: float = Field(5.0, title="Clip", description="Largest norm of the gradient; 0 for none", ge=0)
-    pad: int = Field(4, title="Shift", description="Images are shifted by up to so many pixels", ge=0, le=64)
-    flip: bool = Field(True, title="Mirror", description="Mirror half of the images")
+    pad: Shift = 4
+    flip: Mirror = True
     rule: Literal["shares", "tuned"] = Field(
         "shares", title="Thresholds", description="Shares of images per exit, or the cuts of best accuracy at a price"
     )
@@ -110,24 +124,16 @@ class RdiConfig(MethodConfig):
         (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), title="Budgets", description="Of the curve, as shares of the MACs",
         min_length=1,
     )  # fmt: skip
-    side: int | None = Field(
-        None, title="Side", description="Images are fitted to this square, in pixels; empty: as the first one is",
-        ge=4, le=512,
-    )  # fmt: skip
-    grey: bool = Field(False, title="Grey", description="Learn from one channel")
-    most_images: int = Field(10_000, title="Training images", description="At most; drawn by the seed", ge=2)
+    side: Side = None
+    grey: Grey = False
+    most_images: TrainingImages = 10_000
     most_val: int = Field(1_000, title="Validation images", description="For thresholds, at most", ge=10)
-    most_test: int = Field(500, title="Test images", description="On which it is attacked at the end, at most", ge=10)
+    most_test: TestImages = 500
 
     @field_validator("eps")
     @classmethod
     def _radius(cls, eps: float) -> float:
-        if not 0 < eps <= 1:
-            raise ValueError(
-                "epsilon is a radius above 0 and up to 1, such as 8/255 = 0.0314; to train without attacks set the "
-                'defence to "none"'
-            )
-        return eps
+        return require_radius(eps, instead='set the defence to "none"')
 
     @field_validator("budgets")
     @classmethod
@@ -139,15 +145,7 @@ class RdiConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if len(self.widths) != len(self.blocks):
-            raise ValueError(
-                f"there are {len(self.widths)} widths and {len(self.blocks)} numbers of blocks: give one of each for "
-                "every stage"
-            )
-        for name, values in (("width", self.widths), ("number of blocks", self.blocks)):
-            low = [value for value in values if value < 1]
-            if low:
-                raise ValueError(f"a {name} is {low[0]}: give at least 1")
+        require_stages(self.widths, self.blocks)
         n_blocks = sum(self.blocks)
         if len(self.exits) >= n_blocks:
             raise ValueError(
